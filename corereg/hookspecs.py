@@ -1,0 +1,238 @@
+"""The hooks, in the order of a request's life.
+
+A plugin is a class or a module with functions marked ``@hookimpl`` that carry these names; it may take fewer arguments
+than a hook offers, never others. Nouns are provided at start-up by plain functions; verbs are asked for each request by
+``async`` functions. Plugins are asked in the order of ``plugins = [...]`` in the configuration. ``None`` means "no
+opinion", everywhere.
+
+The page docs/hooks.md is made from the docstrings below.
+"""
+# ruff: noqa: ARG001, D400, D401, D415 - specifications have no bodies; each docstring is a sentence and five labels
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import click
+import pluggy
+
+from corereg.access import Grant, Identity, Refusal
+from corereg.events import Event, Operation
+from corereg.messages import Request, Route
+from corereg.store.database import Transaction
+from corereg.store.schema import Schema
+from corereg.store.storage import Storage
+
+hookspec = pluggy.HookspecMarker("corereg")
+hookimpl = pluggy.HookimplMarker("corereg")
+
+
+@hookspec
+def provide_storage(url: str) -> Storage | None:
+    """Give the storage that serves a URL's scheme.
+
+    Asked: once, at start-up, with ``[storage] url``.
+    Order: the first plugin that answers wins.
+    None: the URL is not for this plugin. When nobody answers, the registry does not start.
+    Raises: anything; the registry does not start and says so.
+    Example::
+
+        @hookimpl
+        def provide_storage(url):
+            if url.startswith("memory:"):
+                return FsspecStorage(fsspec.filesystem("memory"), "/corereg")
+    """
+
+
+@hookspec
+def provide_schema() -> Schema | None:
+    """Give the tables this plugin keeps, and the folder of its migrations.
+
+    Asked: once, at start-up and by ``corereg db``.
+    Order: every plugin, in the order of the configuration, after the core; each has an Alembic line of its own.
+    None: no tables.
+    Raises: anything; the registry does not start and says so.
+    Example::
+
+        @hookimpl
+        def provide_schema():
+            return Schema("notes", metadata, Path(__file__).with_name("migrations"))
+    """
+
+
+@hookspec
+def provide_routes(registry: Any) -> Sequence[Route] | None:
+    """Give the HTTP routes this plugin answers, each with the right it needs.
+
+    Asked: once, at start-up, before `lifespan`.
+    Order: every plugin; two routes of one method and path are an error.
+    None: no routes.
+    Raises: anything; the registry does not start and says so.
+    Example::
+
+        @hookimpl
+        def provide_routes(registry):
+            async def motd(session):
+                return {"message": "Maintenance on Sunday"}
+
+            return [Route("GET", "/motd", motd, needs=OPEN)]
+    """
+
+
+@hookspec
+def provide_commands() -> Sequence[click.Command] | None:
+    """Give commands for the ``corereg`` command line.
+
+    Asked: when the command line starts.
+    Order: every plugin; two commands of one name are an error.
+    None: no commands.
+    Raises: anything; the command line says which plugin failed.
+    Example::
+
+        @hookimpl
+        def provide_commands():
+            return [click.Command("hello", callback=lambda: click.echo("hello"))]
+    """
+
+
+@hookspec
+def lifespan(registry: Any) -> AbstractAsyncContextManager[None] | None:
+    """Do something when the registry opens and undo it when it closes.
+
+    Asked: once per process, after the database is up to date and before the first request.
+    Order: entered in the order of the configuration, left in reverse.
+    None: nothing to do.
+    Raises: anything; the registry does not start, and what was entered is left again.
+    Example::
+
+        @hookimpl
+        @asynccontextmanager
+        async def lifespan(registry):
+            print("open")
+            yield
+            print("closed")
+    """
+
+
+@hookspec
+async def identify(request: Request) -> Identity | None:
+    """Say who sent a request, by something other than a bearer token or a password.
+
+    Asked: for each request without an ``Authorization`` header, or with one the core does not know.
+    Order: the first plugin that answers wins.
+    None: not known to this plugin; when nobody answers, the request is anonymous.
+    Raises: `Unauthorized` rejects the request; anything else rejects it too and is logged.
+    Example::
+
+        @hookimpl
+        async def identify(request):
+            if request.headers.get("x-build-agent") == "7":
+                return Identity(name="agent-7", subject="robot:agent-7", kind="robot")
+    """
+
+
+@hookspec
+async def check_password(name: str, password: str) -> Identity | None:
+    """Say who somebody is, by name and password.
+
+    Asked: by ``docker login`` and whenever a request brings Basic credentials that are not cached. Never on a pull with
+    a token.
+    Order: the first plugin that answers wins.
+    None: this plugin does not know the name, or the password is wrong. Take the same time for both.
+    Raises: `Unauthorized` rejects at once and its sentence is shown (a disabled account); anything else rejects and is
+    logged.
+    Example::
+
+        @hookimpl
+        async def check_password(name, password):
+            if name == "ci" and secrets.compare_digest(password, os.environ["CI_SECRET"]):
+                return Identity(name="ci", subject="robot:ci", kind="robot")
+    """
+
+
+@hookspec
+async def complete_identity(identity: Identity) -> Identity | None:
+    """Add what this plugin knows about somebody: groups, whether an administrator.
+
+    Asked: once per sign-in, and again when the subject's rights have changed since.
+    Order: every plugin, in order; each gets what the one before it returned.
+    None: nothing to add.
+    Raises: `Unauthorized` when the identity may not sign in any more; anything else rejects and is logged.
+    Example::
+
+        @hookimpl
+        async def complete_identity(identity):
+            if identity.name in {"ops", "root"}:
+                return msgspec.structs.replace(identity, administrator=True)
+    """
+
+
+@hookspec
+async def grants(identity: Identity) -> Iterable[Grant] | None:
+    """Say what somebody may do.
+
+    Asked: when a token or a session is made, and again when the subject's rights have changed since; also for
+    `ANONYMOUS`.
+    Order: every plugin; the grants of all are a union.
+    None: no grants.
+    Raises: anything; then nothing is granted at all, the request is refused and the error logged.
+    Example::
+
+        @hookimpl
+        async def grants(identity):
+            if not identity.anonymous:
+                return [Grant("demo/*", "repository", frozenset({"pull"}))]
+    """
+
+
+@hookspec
+async def admit(operation: Operation) -> Refusal | None:
+    """Refuse an operation by a policy of yours, before anything is written.
+
+    Asked: for each push, pull, mount and delete, after the rights were checked and before the transaction. May be slow.
+    Order: the first refusal ends it.
+    None: no objection.
+    Raises: anything refuses the operation (a policy that fails, fails closed) and is logged; raise an `OCIError` to
+    choose status and code yourself.
+    Example::
+
+        @hookimpl
+        async def admit(operation):
+            if operation.kind == "manifest.push" and "latest" in operation.tags:
+                return Refusal("push a version, not latest")
+    """
+
+
+@hookspec
+async def commit(operation: Operation, tx: Transaction) -> Refusal | None:
+    """Count or refuse an operation inside its own transaction.
+
+    Asked: for each change, after it was written and before it is committed; use `tx` alone, nothing slow.
+    Order: the first refusal rolls everything back.
+    None: no objection.
+    Raises: anything rolls back and refuses; logged.
+    Example::
+
+        @hookimpl
+        async def commit(operation, tx):
+            if operation.kind == "manifest.push":
+                await tx.execute(update(counters).values(pushes=counters.c.pushes + 1))
+    """
+
+
+@hookspec
+async def observe(event: Event) -> None:
+    """Hear of what has happened.
+
+    Asked: after the commit, from the journal, in order, at least once; never in the way of a client.
+    Order: every plugin at its own pace, each with its own cursor.
+    None: the only answer.
+    Raises: anything; the event is told again after a growing pause.
+    Example::
+
+        @hookimpl
+        async def observe(event):
+            print(event.serial, event.actor, event.kind, event.repository)
+    """

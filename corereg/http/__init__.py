@@ -1,0 +1,1 @@
+"""How it is said: the OCI distribution protocol, tokens and plugins' routes over ASGI."""

@@ -1,0 +1,52 @@
+"""Blobs: GET, HEAD, DELETE ``/v2/<name>/blobs/<digest>``."""
+
+from __future__ import annotations
+
+from corereg.http.conditions import etag_matches, parse_range
+from corereg.http.paths import Target
+from corereg.messages import Request, Response
+from corereg.oci.digest import Digest
+from corereg.session import Session
+
+
+async def get_blob(session: Session, request: Request, target: Target) -> Response:
+    """The bytes, or a part of them, or where the storage gives them out by itself."""
+    head = request.method == "HEAD"
+    blob = await session.blob(target.repository, Digest.parse(target.reference), head=head)
+    headers = [
+        ("docker-content-digest", blob.digest),
+        ("etag", f'"{blob.digest}"'),
+        ("cache-control", "private, max-age=31536000, immutable"),
+        ("accept-ranges", "bytes"),
+    ]
+    condition = request.header(b"if-none-match")
+    if condition is not None and etag_matches(condition, blob.digest):
+        return Response(304, headers)
+    if not head:
+        location = await session.redirect(blob, method="GET")
+        if location is not None:
+            return Response(307, [*headers, ("location", location), ("content-length", "0")])
+    # What somebody uploaded must never run in a browser as a page of this host.
+    headers += [
+        ("content-type", "application/octet-stream"),
+        ("content-disposition", "attachment"),
+        ("x-content-type-options", "nosniff"),
+    ]
+    wanted = None if head else request.header(b"range")
+    if wanted is not None and request.header(b"if-range") not in {None, f'"{blob.digest}"'}:
+        wanted = None
+    span = parse_range(wanted, blob.size)
+    if span is None:
+        headers.append(("content-length", str(blob.size)))
+        if head or blob.size == 0:
+            return Response(200, headers)
+        return Response(200, headers, session.read(blob), path=session.path(blob))
+    start, stop = span
+    headers += [("content-length", str(stop - start)), ("content-range", f"bytes {start}-{stop - 1}/{blob.size}")]
+    return Response(206, headers, session.read(blob, start, stop))
+
+
+async def delete_blob(session: Session, request: Request, target: Target) -> Response:  # noqa: ARG001
+    """The repository serves the blob no longer."""
+    await session.delete_blob(target.repository, Digest.parse(target.reference))
+    return Response(202, [("content-length", "0")])

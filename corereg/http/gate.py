@@ -1,0 +1,253 @@
+"""Headers in; a Session, or the 401 challenge, out.
+
+A verified token costs one dictionary look-up on the next request: no signature, no database, no plugin. Once a second the
+changes of rights are read; what they touch is asked anew or rejected.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import ipaddress
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import msgspec
+
+from corereg.access import ANONYMOUS, Grant, Identity
+from corereg.messages import Request
+from corereg.oci.errors import NameInvalid, OCIError, Unauthorized
+from corereg.registry import Registry
+from corereg.session import Session, SignInNeeded
+from corereg.store.rights import Rights
+from corereg.tokens import Access, TokenInvalid
+
+MOST_TOKENS = 20_000
+ANONYMOUS_FOR = 1.0
+"""Seconds the grants of nobody are kept."""
+
+_host = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?\Z")
+
+
+class Known(msgspec.Struct):
+    """Somebody whose credentials were checked: until when, and with which knowledge of rights."""
+
+    identity: Identity
+    grants: Sequence[Grant]
+    access: tuple[Access, ...]
+    expires: float
+    serial: int
+
+    def outdated(self, rights: Rights) -> bool:
+        return rights.stale(self.identity.subject, self.identity.groups, self.serial)
+
+
+class Gate:
+    """Lets requests of one registry in."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self._external = registry.config.server.external_url
+        self._trusted = tuple(map(ipaddress.ip_network, registry.config.server.trusted_proxies))
+        self._tokens: OrderedDict[bytes, Known] = OrderedDict()
+        self._nobody: tuple[Sequence[Grant], float, int] = ((), 0.0, -1)
+        self._asks_identify = bool(registry.plugins.implementers("identify"))
+
+    # ---- where a request comes from, and where it thinks it goes ----
+
+    def address(self, request: Request) -> str | None:
+        """The client's address: the last one in ``X-Forwarded-For`` that is not a trusted proxy's, if a trusted one sent
+        it."""
+        address = request.address
+        if not self._trusted or not self._is_trusted(address):
+            return address
+        for hop in reversed(request.headers.get("x-forwarded-for", "").split(",")):
+            text = hop.strip()
+            if not text:
+                break
+            address = text
+            if not self._is_trusted(text):
+                break
+        return address
+
+    def _is_trusted(self, address: str | None) -> bool:
+        try:
+            parsed = ipaddress.ip_address(address or "")
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._trusted)
+
+    def base(self, request: Request) -> str:
+        """``scheme://host[:port]`` as clients reach us."""
+        if self._external:
+            return self._external
+        scheme: str = request.scope.get("scheme", "http")
+        host = request.header(b"host") or ""
+        if self._trusted and self._is_trusted(request.scope.get("client", ("",))[0]):
+            scheme = request.headers.get("x-forwarded-proto", scheme).split(",")[0].strip().lower()
+            host = request.headers.get("x-forwarded-host", host).split(",")[0].strip()
+        if not _host.match(host) or scheme not in {"http", "https"}:
+            server = request.scope.get("server") or ("localhost", None)
+            host = server[0] if server[1] is None else f"{server[0]}:{server[1]}"
+            scheme = scheme if scheme in {"http", "https"} else "http"
+        return f"{scheme}://{host}"
+
+    def challenge(self, request: Request, scope: str = "", error: OCIError | None = None) -> str:
+        """The value of ``WWW-Authenticate``: where a token can be had, and for what."""
+        parts = [
+            f'realm="{self.base(request)}{request.root_path}/service/token"',
+            f'service="{_quoted(self.registry.config.tokens.service)}"',
+        ]
+        if scope:
+            parts.append(f'scope="{_quoted(scope)}"')
+        if isinstance(error, SignInNeeded) and error.insufficient:
+            parts += ['error="insufficient_scope"', f'error_description="{_quoted(error.message)}"']
+        elif isinstance(error, TokenRejected):
+            parts += ['error="invalid_token"', f'error_description="{_quoted(error.message)}"']
+        return f"Bearer {','.join(parts)}"
+
+    # ---- who is asking ----
+
+    async def session(self, request: Request) -> Session:
+        """A session for the request. Raises Unauthorized for credentials that do not hold."""
+        registry = self.registry
+        if registry.rights.due():
+            await registry.rights.refresh()
+        if self._trusted:
+            request.address = self.address(request)
+        header = request.header(b"authorization")
+        if header is None:
+            return await self._without_credentials(request)
+        scheme, _, value = header.partition(" ")
+        kind = scheme.lower()
+        if kind == "bearer":
+            known = await self._bearer(value.strip())
+            return Session(registry.house, known.identity, known.grants, address=request.address, narrow=True)
+        if kind == "basic":
+            name, password = basic_credentials(value)
+            signed_in = await registry.signin.password(name, password, request.address)
+            return Session(
+                registry.house,
+                signed_in.identity,
+                await registry.plugins.grants(signed_in.identity),
+                address=request.address,
+            )
+        return await self._without_credentials(request, unknown=True)
+
+    async def _without_credentials(self, request: Request, *, unknown: bool = False) -> Session:
+        registry = self.registry
+        if self._asks_identify:
+            identity = await registry.plugins.identify(request)
+            if identity is not None:
+                return await registry.session_for(identity, address=request.address)
+        if unknown:
+            message = "this kind of Authorization is not known here; use Bearer or Basic"
+            raise Unauthorized(message)
+        grants, until, serial = self._nobody
+        if time.monotonic() > until or serial != registry.rights.serial:
+            serial = registry.rights.serial
+            grants = await registry.plugins.grants(ANONYMOUS)
+            self._nobody = (grants, time.monotonic() + ANONYMOUS_FOR, serial)
+        return Session(registry.house, ANONYMOUS, grants, address=request.address)
+
+    async def _bearer(self, token: str) -> Known:
+        key = hashlib.sha256(token.encode("latin-1")).digest()
+        known = self._tokens.get(key)
+        rights = self.registry.rights
+        if known is None:
+            known = await self._verified(token)
+            self._tokens[key] = known
+            while len(self._tokens) > MOST_TOKENS:
+                self._tokens.popitem(last=False)
+        if time.time() > known.expires:
+            self._tokens.pop(key, None)
+            raise TokenRejected("it has expired")
+        if rights.serial > known.serial:
+            await self._ask_anew(key, known)
+        return known
+
+    async def _ask_anew(self, key: bytes, known: Known) -> None:
+        """Rights have changed somewhere since the token's were read."""
+        registry = self.registry
+        serial = registry.rights.serial
+        if registry.rights.revoked(known.identity.subject, known.serial):
+            self._tokens.pop(key, None)
+            raise TokenRejected("what it was given for was changed or withdrawn; sign in again")
+        if known.outdated(registry.rights):
+            try:
+                known.identity = await registry.plugins.complete_identity(known.identity)
+            except OCIError as error:
+                self._tokens.pop(key, None)
+                raise TokenRejected(error.message) from error
+            known.grants = _cut(known.access, await registry.plugins.grants(known.identity))
+        known.serial = serial
+
+    async def _verified(self, token: str) -> Known:
+        registry = self.registry
+        try:
+            if not registry.tokens.knows(token):
+                await registry.keys.reload()  # another node may have rotated the keys a moment ago
+            claims = registry.tokens.verify(token)
+        except TokenInvalid as error:
+            raise TokenRejected(str(error)) from error
+        return Known(
+            claims.identity,
+            [grant for access in claims.access if (grant := access.grant())],
+            claims.access,
+            claims.expires + registry.tokens.leeway,
+            claims.serial,
+        )
+
+
+class TokenRejected(Unauthorized):
+    """A bearer token that is not believed."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the token is not accepted: {why}")
+
+
+def basic_credentials(value: str) -> tuple[str, str]:
+    """Name and password of a Basic header's value (RFC 7617, UTF-8)."""
+    try:
+        text = base64.b64decode(value.strip(), validate=True).decode()
+    except (binascii.Error, ValueError):
+        message = "the Basic credentials cannot be read; send base64 of name:password in UTF-8"
+        raise Unauthorized(message) from None
+    name, colon, password = text.partition(":")
+    if not colon:
+        message = "the Basic credentials hold no colon; send base64 of name:password"
+        raise Unauthorized(message)
+    return name, password
+
+
+def wanted_scope(request: Request, kind: str, repository: str) -> str:
+    """What a token must be asked for to do this (distribution's action map)."""
+    if kind == "catalog":
+        return "registry:catalog:*"
+    if not repository:
+        return ""
+    actions = {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}.get(request.method, "pull,push")
+    if kind == "upload":
+        actions = "pull,push"  # status and cancelling belong to the push
+    scope = f"repository:{repository}:{actions}"
+    try:
+        source = request.parameter("from") if kind == "uploads" else None
+    except NameInvalid:
+        source = None
+    if source and source.isascii() and source.isprintable() and '"' not in source:
+        scope += f" repository:{source}:pull"
+    return scope
+
+
+def _cut(access: Sequence[Access], grants: Sequence[Grant]) -> list[Grant]:
+    kept = (each.cut(grants) for each in access)
+    return [grant for each in kept if each is not None and (grant := each.grant())]
+
+
+def _quoted(text: str) -> str:
+    """Text for a quoted-string in a header: latin-1 at most, no quotes, no line ends."""
+    clean = text.replace("\\", "").replace('"', "'")
+    return "".join(char if char.isprintable() else " " for char in clean).encode("ascii", "replace").decode()

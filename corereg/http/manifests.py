@@ -1,0 +1,69 @@
+"""Manifests: GET, HEAD, PUT, DELETE ``/v2/<name>/manifests/<reference>``."""
+
+from __future__ import annotations
+
+from corereg.http.conditions import etag_matches, etags
+from corereg.http.paths import Target
+from corereg.messages import Request, Response
+from corereg.oci.digest import Digest
+from corereg.oci.errors import ManifestTooLarge
+from corereg.oci.names import Tag, parse_reference
+from corereg.session import Precondition, Session
+
+
+async def get_manifest(session: Session, request: Request, target: Target) -> Response:
+    """The exact bytes that were pushed, with the type they were pushed with, whatever ``Accept`` says: converting would
+    change the digest."""
+    head = request.method == "HEAD"
+    found = await session.manifest(target.repository, parse_reference(target.reference), head=head)
+    headers = [("docker-content-digest", found.digest), ("etag", f'"{found.digest}"')]
+    condition = request.header(b"if-none-match")
+    if condition is not None and etag_matches(condition, found.digest):
+        return Response(304, headers)
+    headers += [
+        ("content-type", found.media_type),
+        ("content-length", str(found.size)),
+        ("x-content-type-options", "nosniff"),
+    ]
+    return Response(200, headers, found.body)
+
+
+async def put_manifest(session: Session, request: Request, target: Target) -> Response:
+    """Store a manifest, by tag or by digest, and set further tags with ``?tag=``."""
+    reference = parse_reference(target.reference)
+    tags = [Tag.parse(text) for text in request.query.get("tag", ())]
+    await session.may_push(target.repository)
+    body = await request.body(session.manifest_limit, ManifestTooLarge)
+    pushed = await session.put_manifest(
+        target.repository,
+        reference,
+        body,
+        request.header(b"content-type"),
+        tags=tags,
+        precondition=_precondition(request),
+    )
+    headers = [
+        ("location", f"{request.root_path}/v2/{target.repository}/manifests/{pushed.digest}"),
+        ("docker-content-digest", str(pushed.digest)),
+        ("content-length", "0"),
+    ]
+    if pushed.subject:
+        headers.append(("oci-subject", pushed.subject))
+    if tags:
+        headers.append(("oci-tag", ", ".join(dict.fromkeys(map(str, tags)))))
+    return Response(201, headers)
+
+
+def _precondition(request: Request) -> Precondition | None:
+    """Compare-and-set, which the specification invites clients to use for tags that several write."""
+    match, none_match = request.header(b"if-match"), request.header(b"if-none-match")
+    if match is None and none_match is None:
+        return None
+    return Precondition(etags(match or ""), etags(none_match or ""))
+
+
+async def delete_manifest(session: Session, request: Request, target: Target) -> Response:  # noqa: ARG001
+    """A tag goes alone; a manifest goes with its tags."""
+    reference: Digest | Tag = parse_reference(target.reference)
+    await session.delete_manifest(target.repository, reference)
+    return Response(202, [("content-length", "0")])

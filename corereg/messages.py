@@ -1,0 +1,178 @@
+"""What comes in and what goes out: Request, Response, Route.
+
+Values without policy: the ASGI plumbing lives in `corereg.http`, rights in the Session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from functools import cached_property
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from corereg.access import Action
+from corereg.oci.errors import BodyTooLarge, NameInvalid
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+RawHeaders = list[tuple[bytes, bytes]]
+
+MOST_PARAMETERS = 100
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was whole."""
+
+
+class Request:
+    """One HTTP request.
+
+    `path` is percent-decoded once and stands below `root_path`, the prefix an application we are mounted in has taken
+    off. `headers` has lower-case names. `address` is the client's address, as the gate believes it.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, *, address: str | None = None) -> None:
+        self.scope = scope
+        self.method: str = scope["method"]
+        self.root_path: str = scope.get("root_path", "")
+        path: str = scope["path"]
+        self.path = path[len(self.root_path) :] if self.root_path and path.startswith(self.root_path) else path
+        client = scope.get("client")
+        self.address: str | None = address or (client[0] if client else None)
+        self.consumed = False
+        """Whether the body was read to its end."""
+        self._receive = receive
+
+    def header(self, name: bytes) -> str | None:
+        """The first header of that lower-case name."""
+        for key, value in self.scope["headers"]:
+            if key == name:
+                return str(value, "latin-1")
+        return None
+
+    @cached_property
+    def headers(self) -> Mapping[str, str]:
+        """All headers; several of one name are joined by a comma."""
+        found: dict[str, str] = {}
+        for key, value in self.scope["headers"]:
+            name, text = str(key, "latin-1").lower(), str(value, "latin-1")
+            found[name] = f"{found[name]}, {text}" if name in found else text
+        return found
+
+    @cached_property
+    def query(self) -> Mapping[str, tuple[str, ...]]:
+        """The query's parameters, percent-decoded, each with all its values in order."""
+        raw: bytes = self.scope.get("query_string", b"")
+        if not raw:
+            return {}
+        try:
+            pairs = parse_qsl(
+                raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS
+            )
+        except ValueError:
+            message = "the query string cannot be read; percent-encode it as UTF-8, at most 100 parameters"
+            raise NameInvalid(message) from None
+        found: dict[str, tuple[str, ...]] = {}
+        for name, value in pairs:
+            found[name] = (*found.get(name, ()), value)
+        return found
+
+    def parameter(self, name: str) -> str | None:
+        """The parameter's only value, None when it is absent; several that differ are refused."""
+        values = self.query.get(name)
+        if values is None:
+            return None
+        if len(set(values)) > 1:
+            message = f"the parameter {name} is given {len(values)} times with different values; send one"
+            raise NameInvalid(message)
+        return values[0]
+
+    @property
+    def length(self) -> int | None:
+        """The announced length of the body in bytes, None when it is not announced."""
+        text = self.header(b"content-length")
+        return int(text) if text is not None and text.isascii() and text.isdigit() else None
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """The body as it arrives. Raises ClientGone when the connection ends before the body does."""
+        while not self.consumed:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            self.consumed = not message.get("more_body", False)
+            chunk: bytes = message.get("body", b"")
+            if chunk:
+                yield chunk
+
+    async def body(self, limit: int, too_large: type[BodyTooLarge] | Callable[[], Exception] = BodyTooLarge) -> bytes:
+        """The whole body, at most `limit` bytes; counted while it arrives, whatever was announced."""
+        if self.length is not None and self.length > limit:
+            raise too_large()
+        parts: list[bytes] = []
+        size = 0
+        async for chunk in self.stream():
+            size += len(chunk)
+            if size > limit:
+                raise too_large()
+            parts.append(chunk)
+        return b"".join(parts)
+
+
+class Response:
+    """One HTTP response: a status, headers with lower-case names, and a body that is there, or comes in pieces, or
+    lies in a local file (`path`) for servers that send files by themselves."""
+
+    __slots__ = ("body", "headers", "path", "status")
+
+    def __init__(
+        self,
+        status: int = 200,
+        headers: Iterable[tuple[str, str]] = (),
+        body: bytes | AsyncIterator[bytes] = b"",
+        *,
+        path: str | None = None,
+    ) -> None:
+        self.status = status
+        self.headers: RawHeaders = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        self.body = body
+        self.path = path
+
+    @classmethod
+    def json(cls, value: Any, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> Response:
+        """A response of JSON, with its length."""
+        body = msgspec.json.encode(value)
+        return cls(status, [("content-type", "application/json"), ("content-length", str(len(body))), *headers], body)
+
+
+class Open(msgspec.Struct, frozen=True):
+    """A route anybody may call."""
+
+
+class SignedIn(msgspec.Struct, frozen=True):
+    """A route for everybody who is somebody."""
+
+
+OPEN: Final = Open()
+SIGNED_IN: Final = SignedIn()
+
+
+class Route(msgspec.Struct, frozen=True):
+    """A plugin's answer to one method and path.
+
+    `path` may hold ``{name}`` segments. `handler` is an async function whose first parameter is the Session; further
+    parameters are filled by name: segments of the path (typed by annotation), ``query`` and ``body`` (msgspec Structs,
+    checked before the handler runs), ``request``. It returns a Response, or a value that becomes JSON.
+
+    `needs` says what the caller must be allowed: an `Action`, whose scope may name segments (``{namespace}/*``),
+    `SIGNED_IN`, or `OPEN`. A route without it does not start.
+    """
+
+    method: str
+    path: str
+    handler: Callable[..., Awaitable[Any]]
+    needs: Action | Open | SignedIn
+    summary: str = ""
+    status: int = 200

@@ -1,0 +1,1 @@
+"""The specification, pure: errors, digests, names and manifests. Usable without a registry."""

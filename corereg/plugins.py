@@ -1,0 +1,392 @@
+"""Find, check and order the plugins; one typed method per hook.
+
+pluggy discovers and validates. It does not ask: it knows nothing of ``await``, and an abstaining policy would silence
+the next one. Each hook's implementations are compiled once into a tuple, and the loops below are the semantics.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from difflib import get_close_matches
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+import msgspec
+import pluggy
+
+from corereg import hookspecs
+from corereg.access import Grant, Identity, Refusal
+from corereg.config import decode_table
+from corereg.events import Event, Operation
+from corereg.messages import Request, Route
+from corereg.oci.errors import OCIError, Unauthorized
+from corereg.store.database import Transaction
+from corereg.store.schema import Schema
+from corereg.store.storage import Storage
+
+log = logging.getLogger(__name__)
+
+GROUP = "corereg"
+FIRST_PARTY = "corereg-"
+"""Distributions of this name's beginning are enabled where no configuration names plugins."""
+
+HOOKS = tuple(name for name, value in vars(hookspecs).items() if hasattr(value, "corereg_spec"))
+
+
+class PluginError(Exception):
+    """The plugins do not fit; `str()` names plugin, hook and remedy."""
+
+
+class Installed(msgspec.Struct, frozen=True):
+    """A plugin that could be enabled: its name, its distribution and version, and what to import."""
+
+    name: str
+    distribution: str
+    version: str
+    target: str
+
+
+class Enabled(msgspec.Struct, frozen=True):
+    """A plugin at work: its name and the object that carries the hooks."""
+
+    name: str
+    plugin: Any
+    settings: Any = None
+
+
+def installed() -> list[Installed]:
+    """Every plugin some installed distribution offers, by name."""
+    found = [
+        Installed(
+            entry.name, entry.dist.name if entry.dist else "?", entry.dist.version if entry.dist else "?", entry.value
+        )
+        for entry in entry_points(group=GROUP)
+    ]
+    return sorted(found, key=lambda each: each.name)
+
+
+def default_names() -> list[str]:
+    """The first-party plugins that are installed."""
+    return [each.name for each in installed() if each.distribution.replace("_", "-").lower().startswith(FIRST_PARTY)]
+
+
+def load(wanted: Sequence[object], tables: Mapping[str, Mapping[str, Any]]) -> Plugins:
+    """The plugins `wanted` names, in that order: names of installed ones, paths of files, classes, instances or modules.
+
+    `tables` holds each plugin's own table of the configuration. Raises PluginError; a bad table raises ConfigError.
+    """
+    return Plugins([_enable(each, tables) for each in wanted])
+
+
+def _enable(wanted: object, tables: Mapping[str, Mapping[str, Any]]) -> Enabled:
+    name, target = _resolve(wanted)
+    settings = None
+    if inspect.isclass(target):
+        kind = getattr(target, "Settings", None)
+        if kind is not None:
+            settings = decode_table(name, tables.get(name, {}), kind)
+        try:
+            target = target() if kind is None else target(settings)
+        except (TypeError, ValueError, OSError) as error:
+            message = f"plugin {name!r} could not be made: {error}"
+            raise PluginError(message) from error
+    return Enabled(name, target, settings)
+
+
+def _resolve(wanted: object) -> tuple[str, Any]:
+    if isinstance(wanted, str):
+        if wanted.endswith(".py") or "/" in wanted:
+            return _from_file(Path(wanted))
+        return wanted, _from_entry_point(wanted)
+    if isinstance(wanted, ModuleType):
+        return wanted.__name__.rpartition(".")[2], wanted
+    kind = wanted if inspect.isclass(wanted) else type(wanted)
+    return getattr(wanted, "name", None) or _snake(kind.__name__), wanted
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def _from_entry_point(name: str) -> Any:
+    found: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=GROUP):
+        if entry.name in found and entry.value != found[entry.name].value:
+            message = f"two distributions offer a plugin {entry.name!r}: {found[entry.name].value} and {entry.value}"
+            raise PluginError(message)
+        found[entry.name] = entry
+    if name not in found:
+        near = get_close_matches(name, found, 1)
+        hint = f" - did you mean {near[0]}?" if near else ""
+        message = (
+            f"plugin {name!r} is not installed{hint} Install its distribution, or take it out of `plugins`; "
+            f"installed are: {', '.join(sorted(found)) or 'none'}"
+        )
+        raise PluginError(message)
+    try:
+        return found[name].load()
+    except Exception as error:
+        message = f"plugin {name!r} ({found[name].value}) cannot be imported: {type(error).__name__}: {error}"
+        raise PluginError(message) from error
+
+
+def _from_file(path: Path) -> tuple[str, ModuleType]:
+    name = path.stem
+    spec = importlib.util.spec_from_file_location(f"corereg_policy_{name}", path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        message = f"plugin file {path} is not there, or is no Python file"
+        raise PluginError(message)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        message = f"plugin file {path} cannot be run: {type(error).__name__}: {error}"
+        raise PluginError(message) from error
+    return name, module
+
+
+Ask = tuple[tuple[str, Callable[..., Any]], ...]
+
+
+class Plugins:
+    """The plugins of one registry. Every hook is one method; the rest of the code never sees pluggy."""
+
+    def __init__(self, enabled: Sequence[Enabled]) -> None:
+        self.enabled = tuple(enabled)
+        self._manager = pluggy.PluginManager("corereg")
+        self._manager.add_hookspecs(hookspecs)
+        for each in self.enabled:
+            self._register(each)
+        self._check()
+        order = {each.name: place for place, each in enumerate(self.enabled)}
+        self._asks: dict[str, Ask] = {hook: self._compile(hook, order) for hook in HOOKS}
+        for hook in HOOKS:
+            setattr(self, f"_{hook}", self._asks[hook])
+
+    _identify: Ask
+    _check_password: Ask
+    _complete_identity: Ask
+    _grants: Ask
+    _admit: Ask
+    _commit: Ask
+    _observe: Ask
+
+    def __iter__(self) -> Iterator[Enabled]:
+        return iter(self.enabled)
+
+    def implementers(self, hook: str) -> list[str]:
+        """Names of the plugins that implement a hook, in the order they are asked."""
+        return [name for name, _ in self._asks[hook]]
+
+    def hooks_of(self, plugin: str) -> list[str]:
+        """The hooks a plugin implements."""
+        return [hook for hook in HOOKS if plugin in self.implementers(hook)]
+
+    # ---- check ----
+
+    def _register(self, each: Enabled) -> None:
+        if self._manager.has_plugin(each.name):
+            message = f"two plugins are named {each.name!r}; take one out of `plugins`, or rename it"
+            raise PluginError(message)
+        try:
+            self._manager.register(each.plugin, name=each.name)
+        except pluggy.PluginValidationError as error:
+            message = f"plugin {each.name!r}: {str(error).splitlines()[-1].strip()}; see `corereg plugins hooks`"
+            raise PluginError(message) from error
+        if not self._manager.get_hookcallers(each.plugin):
+            message = f"plugin {each.name!r} implements no hook; mark its functions with @hookimpl"
+            raise PluginError(message)
+
+    def _check(self) -> None:
+        for hook in self._manager.hook.__dict__.values():
+            if not isinstance(hook, pluggy.HookCaller):
+                continue
+            for implementation in hook.get_hookimpls():
+                self._check_one(hook, implementation)
+
+    @staticmethod
+    def _check_one(hook: pluggy.HookCaller, implementation: pluggy.HookImpl) -> None:
+        where = f"plugin {implementation.plugin_name!r}, hook {hook.name!r}"
+        if hook.spec is None:
+            if implementation.optionalhook:
+                return
+            near = get_close_matches(hook.name, HOOKS, 1)
+            hint = f"did you mean {near[0]}?" if near else "see `corereg plugins hooks`"
+            message = f"{where}: there is no such hook; {hint} (optionalhook=True for a hook of another plugin)"
+            raise PluginError(message)
+        if implementation.wrapper or implementation.hookwrapper:
+            message = f"{where}: wrappers are not asked here; implement the hook itself"
+            raise PluginError(message)
+        function = implementation.function
+        wants_async = inspect.iscoroutinefunction(hook.spec.function)
+        if inspect.isasyncgenfunction(function):
+            message = f"{where}: an async generator cannot answer; put @asynccontextmanager above it"
+            raise PluginError(message)
+        if wants_async and not inspect.iscoroutinefunction(function):
+            message = f"{where}: it is awaited for each request; write `async def {hook.name}(...)`"
+            raise PluginError(message)
+        if not wants_async and inspect.iscoroutinefunction(function):
+            message = f"{where}: it is called at start-up and not awaited; write `def {hook.name}(...)`"
+            raise PluginError(message)
+
+    def _compile(self, hook: str, order: Mapping[str, int]) -> Ask:
+        caller: pluggy.HookCaller = getattr(self._manager.hook, hook)
+        assert caller.spec is not None  # noqa: S101 - HOOKS are the specified ones
+        offered = tuple(caller.spec.argnames)
+        asked = [
+            (each.plugin_name, _adapted(each.function, offered, tuple(each.argnames)))
+            for each in caller.get_hookimpls()
+        ]
+        return tuple(sorted(asked, key=lambda pair: order[pair[0]]))
+
+    # ---- nouns, at start-up ----
+
+    def storage(self, url: str) -> Storage:
+        for name, ask in self._asks["provide_storage"]:
+            storage = _at_boot(name, "provide_storage", ask, url)
+            if storage is not None:
+                return storage  # type: ignore[no-any-return]
+        known = ", ".join(self.implementers("provide_storage")) or "none"
+        message = f"no enabled plugin serves the storage {url.partition(':')[0]!r}; storage plugins enabled: {known}"
+        raise PluginError(message)
+
+    def schemas(self) -> list[Schema]:
+        found = [_at_boot(name, "provide_schema", ask) for name, ask in self._asks["provide_schema"]]
+        schemas = [each for each in found if each is not None]
+        names = [each.name for each in schemas]
+        for name in names:
+            if names.count(name) > 1 or name == "core":
+                message = f"two plugins keep tables under the name {name!r}; rename one schema"
+                raise PluginError(message)
+        return schemas
+
+    def routes(self, registry: Any) -> list[tuple[str, Route]]:
+        """Every route with the name of its plugin."""
+        return [
+            (name, route)
+            for name, ask in self._asks["provide_routes"]
+            for route in _at_boot(name, "provide_routes", ask, registry) or ()
+        ]
+
+    def commands(self) -> list[click.Command]:
+        found: dict[str, tuple[str, click.Command]] = {}
+        for name, ask in self._asks["provide_commands"]:
+            for command in _at_boot(name, "provide_commands", ask) or ():
+                if command.name in found:
+                    message = f"plugins {found[command.name][0]!r} and {name!r} both bring a command {command.name!r}"
+                    raise PluginError(message)
+                found[str(command.name)] = (name, command)
+        return [command for _, command in found.values()]
+
+    def lifespans(self, registry: Any) -> list[AbstractAsyncContextManager[None]]:
+        found = [_at_boot(name, "lifespan", ask, registry) for name, ask in self._asks["lifespan"]]
+        return [each for each in found if each is not None]
+
+    # ---- verbs, for each request ----
+
+    async def identify(self, request: Request) -> Identity | None:
+        for name, ask in self._identify:
+            answer = await _or_reject(name, "identify", ask, request)
+            if answer is not None:
+                return answer
+        return None
+
+    async def check_password(self, name: str, password: str) -> Identity | None:
+        for plugin, ask in self._check_password:
+            answer = await _or_reject(plugin, "check_password", ask, name, password)
+            if answer is not None:
+                return answer
+        return None
+
+    async def complete_identity(self, identity: Identity) -> Identity:
+        for name, ask in self._complete_identity:
+            identity = await _or_reject(name, "complete_identity", ask, identity) or identity
+        return identity
+
+    async def grants(self, identity: Identity) -> tuple[Grant, ...]:
+        granted: dict[Grant, None] = {}
+        for name, ask in self._grants:
+            try:
+                answer: Iterable[Grant] | None = await ask(identity)
+            except Exception as error:
+                log.exception("plugin %s failed in grants; nothing is granted", name)
+                raise Unauthorized(_failed(name, "grants")) from error
+            granted.update(dict.fromkeys(answer or ()))
+        return tuple(granted)
+
+    async def admit(self, operation: Operation) -> Refusal | None:
+        for name, ask in self._admit:
+            refusal = await _or_refuse(name, "admit", ask, operation)
+            if refusal is not None:
+                return refusal
+        return None
+
+    @property
+    def admits(self) -> bool:
+        """Whether anybody wants to be asked; a pull builds no Operation otherwise."""
+        return bool(self._admit)
+
+    async def commit(self, operation: Operation, tx: Transaction) -> Refusal | None:
+        for name, ask in self._commit:
+            refusal = await _or_refuse(name, "commit", ask, operation, tx)
+            if refusal is not None:
+                return refusal
+        return None
+
+    def observers(self) -> dict[str, Callable[[Event], Any]]:
+        """Who wants to hear of events, by name of plugin."""
+        return dict(self._observe)
+
+
+def _adapted(function: Callable[..., Any], offered: Sequence[str], taken: Sequence[str]) -> Callable[..., Any]:
+    """`function`, called with all that the hook offers, though it takes only some of it."""
+    if tuple(taken) == tuple(offered):
+        return function
+    places = [offered.index(name) for name in taken]
+
+    def call(*arguments: Any) -> Any:
+        return function(**{offered[place]: arguments[place] for place in places})
+
+    return call
+
+
+def _at_boot(plugin: str, hook: str, ask: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return ask(*arguments)
+    except Exception as error:
+        message = f"plugin {plugin!r}, hook {hook!r} failed: {type(error).__name__}: {error}"
+        raise PluginError(message) from error
+
+
+def _failed(plugin: str, hook: str) -> str:
+    return f"the plugin {plugin} failed in {hook}, so nothing is allowed; tell the operator of this registry"
+
+
+async def _or_reject(plugin: str, hook: str, ask: Callable[..., Any], *arguments: Any) -> Identity | None:
+    try:
+        return await ask(*arguments)  # type: ignore[no-any-return]
+    except OCIError:
+        raise
+    except Exception as error:
+        log.exception("plugin %s failed in %s; the request is rejected", plugin, hook)
+        raise Unauthorized(_failed(plugin, hook)) from error
+
+
+async def _or_refuse(plugin: str, hook: str, ask: Callable[..., Any], *arguments: Any) -> Refusal | None:
+    try:
+        return await ask(*arguments)  # type: ignore[no-any-return]
+    except OCIError:
+        raise
+    except Exception:
+        log.exception("plugin %s failed in %s; the operation is refused", plugin, hook)
+        return Refusal(_failed(plugin, hook))

@@ -1,0 +1,206 @@
+"""The Registry: builds the house from a Config, opens and closes it, gives out sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
+from typing import Any, Self
+
+import anyio
+
+from corereg.access import EVERYTHING, SYSTEM, Grant, Identity
+from corereg.config import Config
+from corereg.plugins import Plugins, default_names, load
+from corereg.session import House, Session
+from corereg.signin import SignIn
+from corereg.store.catalog import Catalog
+from corereg.store.database import Database, DatabaseError, connect
+from corereg.store.journal import Journal
+from corereg.store.keys import Keys
+from corereg.store.rights import Rights
+from corereg.store.schema import CORE, Schema, Version, upgrade, versions
+from corereg.store.storage import Storage, StorageError
+from corereg.store.uploads import Uploads
+from corereg.tokens import Tokens
+
+log = logging.getLogger(__name__)
+
+HOUSEKEEPING = 3600.0
+"""Seconds between two rounds of dropping what has expired."""
+
+
+class Registry:
+    """One registry. Several may live in one process; each has its own plugins, database and storage.
+
+    `plugins` replaces what the config names: names of installed plugins, paths of Python files, classes, instances or
+    modules. Use it as ``async with Registry(config) as registry:``, in the event loop that serves it.
+
+    Making one reads the plugins and checks them (PluginError, ConfigError); opening it touches database and storage.
+    """
+
+    def __init__(self, config: Config | None = None, plugins: Sequence[object] | None = None) -> None:
+        self.config = config = config or Config()
+        wanted: Sequence[object] = plugins if plugins is not None else (config.plugins or ())
+        if plugins is None and config.plugins is None:
+            wanted = default_names()
+        self.plugins: Plugins = load(wanted, config.tables)
+        config.check_tables(each.name for each in self.plugins)
+        self.database: Database = connect(config.database_url)
+        self.storage: Storage = self.plugins.storage(config.storage_url)
+        self.schemas: list[Schema] = [CORE, *self.plugins.schemas()]
+        self.tokens = Tokens(
+            issuer=config.tokens.issuer,
+            service=config.tokens.service,
+            lifetime=config.tokens.lifetime,
+            leeway=config.tokens.leeway,
+        )
+        self.catalog = Catalog(self.database)
+        self.uploads = Uploads(
+            self.database,
+            self.storage,
+            lease=config.uploads.lease,
+            expire=config.uploads.expire,
+            limit=config.uploads.size_limit,
+        )
+        self.journal = Journal(self.database, batch=config.journal.batch, keep=config.journal.keep)
+        self.rights = Rights(self.database)
+        self.keys = Keys(self.database, self.tokens, rotate=config.tokens.rotate)
+        self.signin = SignIn(
+            self.plugins,
+            self.rights,
+            self.journal,
+            failures=config.signin.failures,
+            window=config.signin.window,
+        )
+        self.house = House(
+            database=self.database,
+            storage=self.storage,
+            catalog=self.catalog,
+            uploads=self.uploads,
+            journal=self.journal,
+            rights=self.rights,
+            plugins=self.plugins,
+            protocol=config.protocol,
+        )
+        self.routes = self.plugins.routes(self)
+        self._open = AsyncExitStack()
+        self._background: list[asyncio.Task[None]] = []
+
+    # ---- open and close ----
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def open(self, *, background: bool = True) -> None:
+        """Bring the tables up to date, open storage and plugins, start delivering the journal.
+
+        `background=False` leaves out delivery and housekeeping: for a command that is done in a moment.
+        """
+        self._make_folder()
+        try:
+            await self._open_store()
+            for each in self.plugins.lifespans(self):
+                await self._open.enter_async_context(each)
+        except BaseException:
+            await self._open.aclose()
+            raise
+        if background:
+            self._background = [
+                asyncio.create_task(self.journal.run(self.plugins.observers()), name="corereg journal"),
+                asyncio.create_task(self._keep_house(), name="corereg housekeeping"),
+            ]
+
+    def _make_folder(self) -> None:
+        if self.config.database.url is None or self.config.storage.url is None:
+            self.config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    async def _open_store(self) -> None:
+        await self.database.open()
+        self._open.push_async_callback(self.database.close)
+        await upgrade(self.database, self.schemas)
+        await self.storage.open()
+        self._open.push_async_callback(self.storage.close)
+        await self.keys.load()
+        await self.rights.refresh(now=True)
+
+    async def close(self) -> None:
+        """Stop the background work, write what the journal gathered, leave the plugins, close storage and database."""
+        for task in self._background:
+            task.cancel()
+        for task in self._background:
+            with suppress(asyncio.CancelledError):
+                await task
+        self._background = []
+        with suppress(DatabaseError):
+            await self.journal.flush()
+        await self._open.aclose()
+
+    async def schema_versions(self) -> list[Version]:
+        """Where the tables of core and plugins stand, without changing them."""
+        self._make_folder()
+        await self.database.open()
+        try:
+            return await versions(self.database, self.schemas)
+        finally:
+            await self.database.close()
+
+    async def _keep_house(self) -> None:
+        while True:
+            try:
+                dropped = await self.uploads.purge()
+                if dropped:
+                    log.info("dropped %d expired uploads", dropped)
+                await self.journal.prune()
+                if await self.keys.due():
+                    await self.rotate_keys()
+                await self.keys.reload()
+            except (DatabaseError, StorageError) as error:
+                log.warning("housekeeping will be tried again: %s", error)
+            await anyio.sleep(HOUSEKEEPING)
+
+    async def ready(self) -> bool:
+        """Whether the database answers."""
+        try:
+            await self.rights.refresh(now=True)
+        except DatabaseError:
+            return False
+        return True
+
+    # ---- sessions ----
+
+    def session(
+        self, identity: Identity = SYSTEM, *, grants: Sequence[Grant] = (), address: str | None = None
+    ) -> Session:
+        """A session with just these grants; that of `SYSTEM`, the registry's own, may do everything."""
+        rights = (EVERYTHING,) if identity is SYSTEM else tuple(grants)
+        return Session(self.house, identity, rights, address=address)
+
+    async def session_for(self, identity: Identity, *, address: str | None = None) -> Session:
+        """A session with all that the plugins grant to somebody who was identified by other means."""
+        identity = await self.plugins.complete_identity(identity)
+        return Session(self.house, identity, await self.plugins.grants(identity), address=address)
+
+    async def rotate_keys(self, session: Session | None = None) -> str:
+        """Sign tokens with a new key from now on; those of the old ones are believed until they end."""
+        session = session or self.session()
+        async with session.change(session.operation("keys.rotate")) as change:
+            key = await self.keys.rotate_in(change.tx)
+            change.details["key"] = key
+        await self.keys.reload()
+        return key
+
+    def describe(self) -> dict[str, Any]:
+        """What start-up prints: places and plugins, without secrets."""
+        return {
+            "database": self.database.describe(),
+            "storage": self.config.storage_url.split("?", 1)[0],
+            "plugins": [each.name for each in self.plugins],
+            "process": os.getpid(),
+        }

@@ -1,0 +1,148 @@
+"""Names and passwords in, identities out: slowly for those who guess, the same way for every name.
+
+Failures are counted for each pair of name and address and for each address alone, in this process; a client that
+fails too often waits. A password that was right is remembered for a minute as a keyed hash, so that Basic
+credentials on every request do not cost a password check each; a change of the subject's rights ends that at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections import OrderedDict
+
+import anyio
+import msgspec
+
+from corereg.access import Identity
+from corereg.oci.errors import OCIError, TooManyRequests, Unauthorized
+from corereg.plugins import Plugins
+from corereg.store.journal import Happening, Journal
+from corereg.store.rights import Rights
+
+REMEMBERED = 60.0
+"""Seconds a right password is remembered."""
+MOST = 10_000
+"""Names, addresses and passwords remembered at once."""
+LONGEST_NAME = 255
+LONGEST_PASSWORD = 4096
+ADDRESS_FACTOR = 10
+"""How many times more failures one address may have over all names together."""
+
+
+class SignedIn(msgspec.Struct, frozen=True):
+    """Who signed in, and the serial of rights known when it was asked."""
+
+    identity: Identity
+    serial: int
+
+
+class Failures:
+    """Failed sign-ins of the last `window` seconds, by key."""
+
+    def __init__(self, limit: int, window: float) -> None:
+        self.limit = limit
+        self.window = window
+        self._times: OrderedDict[tuple[str, ...], list[float]] = OrderedDict()
+
+    def count(self, key: tuple[str, ...]) -> int:
+        since = time.monotonic() - self.window
+        times = [each for each in self._times.get(key, ()) if each > since]
+        if times:
+            self._times[key] = times
+        else:
+            self._times.pop(key, None)
+        return len(times)
+
+    def wait(self, key: tuple[str, ...], limit: int) -> float:
+        """Seconds until the key may try again; 0 when it may now."""
+        if self.count(key) < limit:
+            return 0.0
+        times = self._times[key]
+        return max(0.0, times[-limit] + self.window - time.monotonic())
+
+    def add(self, key: tuple[str, ...]) -> None:
+        self._times.setdefault(key, []).append(time.monotonic())
+        self._times.move_to_end(key)
+        while len(self._times) > MOST:
+            self._times.popitem(last=False)
+
+    def forget(self, key: tuple[str, ...]) -> None:
+        self._times.pop(key, None)
+
+
+class SignIn:
+    """Asks the plugins who somebody is."""
+
+    def __init__(self, plugins: Plugins, rights: Rights, journal: Journal, *, failures: int, window: float) -> None:
+        self.plugins = plugins
+        self.rights = rights
+        self.journal = journal
+        self._failures = Failures(failures, window)
+        self._secret = secrets.token_bytes(32)
+        self._known: OrderedDict[bytes, tuple[SignedIn, float]] = OrderedDict()
+
+    async def password(self, name: str, password: str, address: str | None) -> SignedIn:
+        """Who this is. Raises Unauthorized, or TooManyRequests with ``Retry-After``."""
+        self._check_pace(name, address)
+        key = hmac.digest(self._secret, f"{len(name)}:{name}:{password}".encode("utf-8", "replace"), hashlib.sha256)
+        known = self._remembered(key)
+        if known is not None:
+            return known
+        await self.rights.refresh()
+        serial = self.rights.serial
+        try:
+            identity = await self._ask(name, password)
+        except OCIError:
+            await self._failed(name, address)
+            raise
+        self._failures.forget((name, address or ""))
+        signed_in = SignedIn(identity, serial)
+        self._known[key] = (signed_in, time.monotonic() + REMEMBERED)
+        while len(self._known) > MOST:
+            self._known.popitem(last=False)
+        return signed_in
+
+    async def _ask(self, name: str, password: str) -> Identity:
+        wrong = "the name or the password is wrong; check both and sign in again"
+        if not name or not password or len(name) > LONGEST_NAME or len(password) > LONGEST_PASSWORD:
+            raise Unauthorized(wrong)
+        if "\x00" in name or "\x00" in password:
+            raise Unauthorized(wrong)
+        identity = await self.plugins.check_password(name, password)
+        if identity is None:
+            raise Unauthorized(wrong)
+        return await self.plugins.complete_identity(identity)
+
+    def _remembered(self, key: bytes) -> SignedIn | None:
+        found = self._known.get(key)
+        if found is None:
+            return None
+        signed_in, until = found
+        identity = signed_in.identity
+        if time.monotonic() > until or self.rights.stale(identity.subject, identity.groups, signed_in.serial):
+            del self._known[key]
+            return None
+        return signed_in
+
+    def _check_pace(self, name: str, address: str | None) -> None:
+        limit = self._failures.limit
+        wait = max(
+            self._failures.wait((name, address or ""), limit),
+            self._failures.wait((address or "",), limit * ADDRESS_FACTOR),
+        )
+        if wait > 0:
+            seconds = int(wait) + 1
+            message = f"too many failed sign-ins; wait {seconds} seconds, then try again with the right password"
+            raise TooManyRequests(message, headers={"Retry-After": str(seconds)})
+
+    async def _failed(self, name: str, address: str | None) -> None:
+        key = (name[:LONGEST_NAME], address or "")
+        self._failures.add(key)
+        self._failures.add((address or "",))
+        self.journal.gather(
+            Happening(kind="signin.failed", actor=name[:LONGEST_NAME], subject="anonymous", address=address)
+        )
+        await anyio.sleep(min(2.0, 0.1 * 2 ** self._failures.count(key)))

@@ -1,0 +1,1 @@
+"""What is kept: bytes, rows, the journal."""

@@ -1,0 +1,402 @@
+"""Repositories, tags, manifests, blob links, referrers: the rows behind the protocol.
+
+Reads answer from one indexed query each. Writes take the transaction they are part of. Nothing here asks who is asking:
+that is the Session's part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import bindparam
+
+from corereg.access import Grant
+from corereg.oci.digest import Digest
+from corereg.oci.manifest import Manifest
+from corereg.oci.names import Tag
+from corereg.store.database import Database, Query, Row, Transaction, now
+from corereg.store.schema import blob_links, blobs, manifest_members, manifests, repositories, tags
+
+MEMBERS_AT_ONCE = 500
+"""How many digests one SELECT asks for; below every engine's limit of parameters."""
+
+
+class StoredManifest(msgspec.Struct, frozen=True):
+    """A manifest as it lies in a repository. `body` is empty where only the head was asked for."""
+
+    digest: str
+    media_type: str
+    size: int
+    body: bytes = b""
+
+
+class StoredBlob(msgspec.Struct, frozen=True):
+    """A blob a repository may serve: its size in bytes and the key it lies under."""
+
+    digest: str
+    size: int
+    key: str
+
+
+class Page(msgspec.Struct, frozen=True):
+    """One page of a list of names, and whether more follow."""
+
+    names: list[str]
+    more: bool
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """What a manifest names and its repository does not have, and members whose size is another than it says."""
+
+    digests: list[str]
+    sizes: list[tuple[str, int, int]]
+    """(digest, size the manifest says, size that is stored)"""
+
+
+_repository = repositories.c.name == bindparam("repository")
+
+REPOSITORY_ID = Query(sa.select(repositories.c.id).where(_repository))
+
+_by_tag = (
+    sa.select(manifests.c.digest, manifests.c.media_type, manifests.c.size)
+    .select_from(
+        repositories.join(tags, tags.c.repository_id == repositories.c.id).join(
+            manifests,
+            sa.and_(manifests.c.repository_id == tags.c.repository_id, manifests.c.digest == tags.c.digest),
+        )
+    )
+    .where(_repository, tags.c.name == bindparam("reference"))
+)
+_by_digest = (
+    sa.select(manifests.c.digest, manifests.c.media_type, manifests.c.size)
+    .select_from(repositories.join(manifests, manifests.c.repository_id == repositories.c.id))
+    .where(_repository, manifests.c.digest == bindparam("reference"))
+)
+MANIFEST_HEAD_BY_TAG = Query(_by_tag)
+MANIFEST_HEAD_BY_DIGEST = Query(_by_digest)
+MANIFEST_BY_TAG = Query(_by_tag.add_columns(manifests.c.body))
+MANIFEST_BY_DIGEST = Query(_by_digest.add_columns(manifests.c.body))
+
+BLOB = Query(
+    sa.select(blobs.c.digest, blobs.c.size, blobs.c.storage_key)
+    .select_from(
+        repositories.join(blob_links, blob_links.c.repository_id == repositories.c.id).join(
+            blobs, blobs.c.digest == blob_links.c.digest
+        )
+    )
+    .where(_repository, blob_links.c.digest == bindparam("digest"))
+)
+STORED_BLOB = Query(
+    sa.select(blobs.c.digest, blobs.c.size, blobs.c.storage_key).where(blobs.c.digest == bindparam("digest"))
+)
+BLOB_HOLDERS = Query(
+    sa.select(repositories.c.name)
+    .select_from(blob_links.join(repositories, repositories.c.id == blob_links.c.repository_id))
+    .where(blob_links.c.digest == bindparam("digest"))
+    .limit(100)
+)
+
+TAGS = Query(
+    sa.select(tags.c.name)
+    .where(tags.c.repository_id == bindparam("repository_id"), tags.c.name > bindparam("last"))
+    .order_by(tags.c.name)
+    .limit(bindparam("limit", type_=sa.Integer))
+)
+TAG = Query(
+    sa.select(tags.c.digest).where(
+        tags.c.repository_id == bindparam("repository_id"), tags.c.name == bindparam("name")
+    )
+)
+TAGS_OF = Query(
+    sa.select(tags.c.name)
+    .where(tags.c.repository_id == bindparam("repository_id"), tags.c.digest == bindparam("digest"))
+    .order_by(tags.c.name)
+)
+_referrers = (
+    sa.select(manifests.c.digest, manifests.c.descriptor)
+    .select_from(repositories.join(manifests, manifests.c.repository_id == repositories.c.id))
+    .where(_repository, manifests.c.subject == bindparam("subject"), manifests.c.digest > bindparam("last"))
+    .order_by(manifests.c.digest)
+    .limit(bindparam("limit", type_=sa.Integer))
+)
+REFERRERS = Query(_referrers)
+REFERRERS_OF_TYPE = Query(_referrers.where(manifests.c.artifact_type == bindparam("artifact_type")))
+USERS_OF_MEMBER = Query(
+    sa.select(manifest_members.c.digest)
+    .where(manifest_members.c.repository_id == bindparam("repository_id"), manifest_members.c.member == bindparam("member"))
+    .limit(1)
+)
+
+DELETE_TAG = Query(
+    sa.delete(tags).where(tags.c.repository_id == bindparam("repository_id"), tags.c.name == bindparam("name"))
+)
+DELETE_MANIFEST = Query(
+    sa.delete(manifests).where(
+        manifests.c.repository_id == bindparam("repository_id"), manifests.c.digest == bindparam("digest")
+    )
+)
+DELETE_LINK = Query(
+    sa.delete(blob_links).where(
+        blob_links.c.repository_id == bindparam("repository_id"), blob_links.c.digest == bindparam("digest")
+    )
+)
+
+
+class Catalog:
+    """The rows of one registry's repositories."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        insert = database.insert
+        self._insert_repository = Query(
+            insert(repositories)
+            .values(name=bindparam("repository"), created_at=bindparam("at"))
+            .on_conflict_do_nothing(index_elements=["name"])
+        )
+        self._insert_blob = Query(
+            insert(blobs)
+            .values(
+                digest=bindparam("digest"), size=bindparam("size"), storage_key=bindparam("key"), created_at=bindparam("at")
+            )
+            .on_conflict_do_nothing(index_elements=["digest"])
+        )
+        self._insert_link = Query(
+            insert(blob_links)
+            .values(repository_id=bindparam("repository_id"), digest=bindparam("digest"), created_at=bindparam("at"))
+            .on_conflict_do_nothing(index_elements=["repository_id", "digest"])
+        )
+        manifest = insert(manifests).values(
+            repository_id=bindparam("repository_id"),
+            digest=bindparam("digest"),
+            media_type=bindparam("media_type"),
+            artifact_type=bindparam("artifact_type"),
+            subject=bindparam("subject"),
+            descriptor=bindparam("descriptor"),
+            size=bindparam("size"),
+            body=bindparam("body"),
+            created_at=bindparam("at"),
+        )
+        self._insert_manifest = Query(manifest.on_conflict_do_nothing(index_elements=["repository_id", "digest"]))
+        self._insert_member = Query(
+            insert(manifest_members)
+            .values(
+                repository_id=bindparam("repository_id"),
+                digest=bindparam("digest"),
+                member=bindparam("member"),
+                kind=bindparam("kind"),
+            )
+            .on_conflict_do_nothing(index_elements=["repository_id", "member", "digest"])
+        )
+        tag = insert(tags).values(
+            repository_id=bindparam("repository_id"),
+            name=bindparam("name"),
+            digest=bindparam("digest"),
+            updated_at=bindparam("at"),
+        )
+        self._put_tag = Query(
+            tag.on_conflict_do_update(
+                index_elements=["repository_id", "name"],
+                set_={"digest": tag.excluded.digest, "updated_at": tag.excluded.updated_at},
+            )
+        )
+
+    # ---- reads ----
+
+    async def repository_id(self, repository: str, tx: Transaction | None = None) -> int | None:
+        row = await (tx or self.database).row(REPOSITORY_ID, repository=repository)
+        return row[0] if row else None
+
+    async def manifest(self, repository: str, reference: Digest | Tag) -> StoredManifest | None:
+        query = MANIFEST_BY_DIGEST if isinstance(reference, Digest) else MANIFEST_BY_TAG
+        row = await self.database.row(query, repository=repository, reference=str(reference))
+        return StoredManifest(row[0], row[1], row[2], row[3]) if row else None
+
+    async def manifest_head(
+        self, repository: str, reference: Digest | Tag, tx: Transaction | None = None
+    ) -> StoredManifest | None:
+        query = MANIFEST_HEAD_BY_DIGEST if isinstance(reference, Digest) else MANIFEST_HEAD_BY_TAG
+        row = await (tx or self.database).row(query, repository=repository, reference=str(reference))
+        return StoredManifest(row[0], row[1], row[2]) if row else None
+
+    async def blob(self, repository: str, digest: str) -> StoredBlob | None:
+        """The blob, if that repository may serve it."""
+        row = await self.database.row(BLOB, repository=repository, digest=digest)
+        return StoredBlob(row[0], row[1], row[2]) if row else None
+
+    async def blob_of(self, tx: Transaction, repository: str, digest: str) -> StoredBlob | None:
+        """The same inside a transaction."""
+        row = await tx.row(BLOB, repository=repository, digest=digest)
+        return StoredBlob(row[0], row[1], row[2]) if row else None
+
+    async def blob_holders(self, digest: str) -> list[str]:
+        """Some repositories (at most 100) that hold the blob."""
+        return [row[0] for row in await self.database.rows(BLOB_HOLDERS, digest=digest)]
+
+    async def tags(self, repository_id: int, last: str, limit: int) -> Page:
+        rows = await self.database.rows(TAGS, repository_id=repository_id, last=last, limit=limit + 1)
+        return _page(rows, limit)
+
+    async def repositories(self, grants: Iterable[Grant], last: str, limit: int) -> Page:
+        """Names of the repositories that `grants` let their holder pull, in byte order; filtered in SQL."""
+        conditions = [
+            _scope_condition(grant.scope)
+            for grant in grants
+            if grant.resource in {"*", "repository"} and grant.actions & {"*", "pull"} and grant.scope != "system"
+        ]
+        if not conditions:
+            return Page([], more=False)
+        rows = await self.database.rows(
+            sa.select(repositories.c.name)
+            .where(repositories.c.name > last, sa.or_(*conditions))
+            .order_by(repositories.c.name)
+            .limit(limit + 1)
+        )
+        return _page(rows, limit)
+
+    async def referrers(
+        self, repository: str, subject: str, *, artifact_type: str | None, last: str, limit: int
+    ) -> Sequence[Row]:
+        """(digest, descriptor as JSON) of the manifests that name `subject`, by digest."""
+        query = REFERRERS if artifact_type is None else REFERRERS_OF_TYPE
+        more = {} if artifact_type is None else {"artifact_type": artifact_type}
+        return await self.database.rows(query, repository=repository, subject=subject, last=last, limit=limit, **more)
+
+    # ---- inside a transaction ----
+
+    async def missing(self, tx: Transaction, repository_id: int | None, manifest: Manifest) -> Missing:
+        """What the manifest needs and the repository does not hold."""
+        held_blobs = await self._sizes(tx, repository_id, [each.digest for each in manifest.blobs], of_blobs=True)
+        held_manifests = await self._sizes(
+            tx, repository_id, [each.digest for each in manifest.children], of_blobs=False
+        )
+        absent: dict[str, None] = {}
+        sizes = []
+        for members, held in ((manifest.blobs, held_blobs), (manifest.children, held_manifests)):
+            for member in members:
+                stored = held.get(member.digest)
+                if stored is None:
+                    absent[member.digest] = None
+                elif stored != member.size:
+                    sizes.append((str(member.digest), member.size, stored))
+        return Missing(list(absent), sizes)
+
+    async def _sizes(
+        self, tx: Transaction, repository_id: int | None, digests: Sequence[str], *, of_blobs: bool
+    ) -> dict[str, int]:
+        held: dict[str, int] = {}
+        if repository_id is None:
+            return held
+        wanted = list(dict.fromkeys(map(str, digests)))
+        for start in range(0, len(wanted), MEMBERS_AT_ONCE):
+            some = wanted[start : start + MEMBERS_AT_ONCE]
+            if of_blobs:
+                statement = (
+                    sa.select(blobs.c.digest, blobs.c.size)
+                    .join(blob_links, blob_links.c.digest == blobs.c.digest)
+                    .where(blob_links.c.repository_id == repository_id, blob_links.c.digest.in_(some))
+                )
+            else:
+                statement = sa.select(manifests.c.digest, manifests.c.size).where(
+                    manifests.c.repository_id == repository_id, manifests.c.digest.in_(some)
+                )
+            for digest, size in await tx.rows(statement):
+                held[digest] = size
+        return held
+
+    async def ensure_repository(self, tx: Transaction, repository: str) -> int:
+        """The repository's id; made if it is not there yet."""
+        found = await self.repository_id(repository, tx)
+        if found is None:
+            await tx.execute(self._insert_repository, repository=repository, at=now())
+            found = await self.repository_id(repository, tx)
+        if found is None:
+            message = f"the repository {repository} vanished while it was being made"
+            raise RuntimeError(message)
+        return found
+
+    async def put_blob(self, tx: Transaction, repository_id: int, digest: str, size: int, key: str) -> StoredBlob:
+        """Record the blob and let the repository serve it; the row that holds, ours or an earlier one."""
+        at = now()
+        await tx.execute(self._insert_blob, digest=digest, size=size, key=key, at=at)
+        await tx.execute(self._insert_link, repository_id=repository_id, digest=digest, at=at)
+        row = await tx.row(STORED_BLOB, digest=digest)
+        return StoredBlob(*row) if row else StoredBlob(digest, size, key)
+
+    async def link_blob(self, tx: Transaction, repository_id: int, digest: str) -> StoredBlob | None:
+        """Let the repository serve a blob that is stored already; None when it is not."""
+        row = await tx.row(STORED_BLOB, digest=digest)
+        if row is None:
+            return None
+        await tx.execute(self._insert_link, repository_id=repository_id, digest=digest, at=now())
+        return StoredBlob(*row)
+
+    async def put_manifest(self, tx: Transaction, repository_id: int, digest: Digest, manifest: Manifest) -> bool:
+        """Record the manifest under `digest` (its own, or another algorithm's over the same bytes); whether it is new."""
+        new = await tx.execute(
+            self._insert_manifest,
+            repository_id=repository_id,
+            digest=str(digest),
+            media_type=manifest.media_type,
+            artifact_type=manifest.artifact_type,
+            subject=str(manifest.subject.digest) if manifest.subject else None,
+            descriptor=_descriptor(digest, manifest) if manifest.subject else None,
+            size=len(manifest.body),
+            body=manifest.body,
+            at=now(),
+        )
+        if new:
+            members = [(each.digest, "blob") for each in manifest.blobs]
+            members += [(each.digest, "manifest") for each in manifest.children]
+            await tx.execute_many(
+                self._insert_member,
+                [
+                    {"repository_id": repository_id, "digest": str(digest), "member": str(member), "kind": kind}
+                    for member, kind in members
+                ],
+            )
+        return bool(new)
+
+    async def put_tag(self, tx: Transaction, repository_id: int, tag: str, digest: str) -> str | None:
+        """Point the tag at the manifest; the digest it pointed at before."""
+        row = await tx.row(TAG, repository_id=repository_id, name=tag)
+        previous: str | None = row[0] if row else None
+        await tx.execute(self._put_tag, repository_id=repository_id, name=tag, digest=str(digest), at=now())
+        return previous
+
+    async def delete_tag(self, tx: Transaction, repository_id: int, tag: str) -> bool:
+        return bool(await tx.execute(DELETE_TAG, repository_id=repository_id, name=tag))
+
+    async def tags_of(self, tx: Transaction, repository_id: int, digest: str) -> list[str]:
+        return [row[0] for row in await tx.rows(TAGS_OF, repository_id=repository_id, digest=digest)]
+
+    async def delete_manifest(self, tx: Transaction, repository_id: int, digest: str) -> bool:
+        """Remove the manifest and, with it, its tags and its part in the referrers lists."""
+        return bool(await tx.execute(DELETE_MANIFEST, repository_id=repository_id, digest=digest))
+
+    async def unlink_blob(self, tx: Transaction, repository_id: int, digest: str) -> bool:
+        """The repository serves the blob no longer; its bytes stay for the others and for the collector."""
+        return bool(await tx.execute(DELETE_LINK, repository_id=repository_id, digest=digest))
+
+    async def user_of(self, tx: Transaction, repository_id: int, member: str) -> str | None:
+        """A manifest of the repository that needs `member`, or None."""
+        row = await tx.row(USERS_OF_MEMBER, repository_id=repository_id, member=member)
+        return row[0] if row else None
+
+
+def _page(rows: Sequence[Row], limit: int) -> Page:
+    return Page([row[0] for row in rows[:limit]], len(rows) > limit)
+
+
+def _scope_condition(scope: str) -> sa.ColumnElement[bool]:
+    if scope == "*":
+        return sa.true()
+    if scope.endswith("/*"):
+        prefix = scope[:-1]
+        return sa.and_(repositories.c.name >= prefix, repositories.c.name < prefix[:-1] + chr(ord("/") + 1))
+    return repositories.c.name == scope
+
+
+def _descriptor(digest: Digest, manifest: Manifest) -> str:
+    return msgspec.json.encode({**manifest.descriptor(), "digest": str(digest)}).decode()

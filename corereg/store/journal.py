@@ -1,0 +1,273 @@
+"""The journal: what happened, written once inside the change's own transaction, read by many.
+
+Each reader (a plugin with an `observe` hook) has a cursor in the database. A reader is served by one process at a
+time (a lease), in order of serials, at least once: a failed `observe` is tried again after a growing pause and holds back
+that reader alone.
+
+Frequent, harmless events (pulls, refusals, failed sign-ins) are gathered in memory and written every few seconds with a
+count; a crash loses those last seconds, and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import anyio
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import bindparam
+
+from corereg.events import Event
+from corereg.store.database import Database, DatabaseError, Query, Row, Transaction, now
+from corereg.store.schema import journal, journal_cursors
+
+log = logging.getLogger(__name__)
+
+SECOND = 1_000_000
+BATCH = 200
+LEASE = 30 * SECOND
+LONGEST_PAUSE = 300.0
+GATHERED_AT_MOST = 10_000
+"""Different gathered events kept between two writes; beyond that new ones are counted together, without their details."""
+
+Observer = Callable[[Event], Awaitable[None]]
+
+_details = msgspec.json.Encoder()
+
+APPEND = Query(
+    sa.insert(journal).values(
+        time=bindparam("time"),
+        kind=bindparam("kind"),
+        actor=bindparam("actor"),
+        subject=bindparam("subject"),
+        repository=bindparam("repository"),
+        digest=bindparam("digest"),
+        count=bindparam("count"),
+        details=bindparam("details"),
+    )
+)
+NEWER = Query(
+    sa.select(
+        journal.c.serial,
+        journal.c.time,
+        journal.c.kind,
+        journal.c.actor,
+        journal.c.subject,
+        journal.c.repository,
+        journal.c.digest,
+        journal.c.count,
+        journal.c.details,
+    )
+    .where(journal.c.serial > bindparam("serial"))
+    .order_by(journal.c.serial)
+    .limit(bindparam("limit", type_=sa.Integer))
+)
+
+
+class Happening(msgspec.Struct, frozen=True, kw_only=True):
+    """An event before it has a serial. Hashable, so that equal ones can be counted."""
+
+    kind: str
+    actor: str
+    subject: str
+    repository: str | None = None
+    digest: str | None = None
+    tags: tuple[str, ...] = ()
+    media_type: str | None = None
+    size: int | None = None
+    source: str | None = None
+    address: str | None = None
+    details: Any = None
+    """A mapping of JSON values; None for none (gathered events must be hashable)."""
+
+
+class Journal:
+    """Append and deliver."""
+
+    def __init__(self, database: Database, *, batch: float = 2.0, keep: int = 90 * 86400) -> None:
+        self.database = database
+        self._batch = batch
+        self._keep = keep
+        self._gathered: Counter[Happening] = Counter()
+        self._wake: dict[str, anyio.Event] = {}
+        self._owner = f"{os.getpid()}-{secrets.token_hex(4)}"
+
+    async def append(self, tx: Transaction, happening: Happening) -> None:
+        """Write the event as part of `tx`; readers hear of it once that is committed."""
+        await self.database.lock(tx, "corereg journal")  # on PostgreSQL serials then commit in order
+        await tx.execute(APPEND, **_parameters(happening, 1))
+
+    def committed(self) -> None:
+        """Tell this process's readers that something new is there."""
+        for event in self._wake.values():
+            event.set()
+
+    def gather(self, happening: Happening) -> None:
+        """Count an event that need not be durable at once."""
+        if len(self._gathered) >= GATHERED_AT_MOST and happening not in self._gathered:
+            happening = Happening(kind=happening.kind, actor="many", subject="many")
+        self._gathered[happening] += 1
+
+    async def flush(self) -> None:
+        """Write what was gathered."""
+        if not self._gathered:
+            return
+        gathered, self._gathered = self._gathered, Counter()
+        try:
+            async with self.database.transaction() as tx:
+                await self.database.lock(tx, "corereg journal")
+                await tx.execute_many(APPEND, [_parameters(each, count) for each, count in gathered.items()])
+        except DatabaseError as error:
+            log.warning("the journal keeps %d gathered events for later: %s", len(gathered), error)
+            self._gathered.update(gathered)
+            return
+        self.committed()
+
+    async def run(self, observers: Mapping[str, Observer]) -> None:
+        """Flush and deliver until cancelled."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._flush_often)
+            for reader, observer in observers.items():
+                self._wake[reader] = anyio.Event()
+                group.start_soon(self._serve, reader, observer)
+
+    async def _flush_often(self) -> None:
+        while True:
+            await anyio.sleep(self._batch)
+            await self.flush()
+
+    async def _serve(self, reader: str, observer: Observer) -> None:
+        failures = 0
+        while True:
+            try:
+                progressed = await self._deliver(reader, observer)
+                failures = 0
+            except Exception as error:  # one broken reader must not end the others, nor this one for ever
+                failures += 1
+                log.warning("%s could not observe (attempt %d): %s: %s", reader, failures, type(error).__name__, error)
+                await anyio.sleep(min(2.0 ** min(failures, 10), LONGEST_PAUSE))
+                continue
+            if not progressed:
+                with anyio.move_on_after(self._batch):  # another process's events arrive without a wake-up
+                    await self._wake[reader].wait()
+                self._wake[reader] = anyio.Event()
+
+    async def _deliver(self, reader: str, observer: Observer) -> bool:
+        """Hand the next events to the observer; whether there were any."""
+        await self._register(reader)
+        if not await self._waiting(reader):
+            return False
+        cursor = await self._claim(reader)
+        if cursor is None:
+            return False
+        done = cursor
+        try:
+            for row in await self.database.rows(NEWER, serial=cursor, limit=BATCH):
+                await observer(_event(row))
+                done = row[0]
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._release(reader, done)
+        return done > cursor
+
+    async def _register(self, reader: str) -> None:
+        """A new reader starts with what happens from now on."""
+        if await self.database.row(sa.select(journal_cursors.c.serial).where(journal_cursors.c.reader == reader)):
+            return
+        newest = sa.select(sa.func.coalesce(sa.func.max(journal.c.serial), 0)).scalar_subquery()
+        async with self.database.transaction() as tx:
+            await tx.execute(
+                self.database.insert(journal_cursors)
+                .values(reader=reader, serial=newest, leased_until=0, failures=0)
+                .on_conflict_do_nothing(index_elements=["reader"])
+            )
+
+    async def _waiting(self, reader: str) -> bool:
+        newest = sa.select(sa.func.max(journal.c.serial)).scalar_subquery()
+        return bool(
+            await self.database.row(
+                sa.select(journal_cursors.c.reader).where(
+                    journal_cursors.c.reader == reader, journal_cursors.c.serial < newest
+                )
+            )
+        )
+
+    async def _claim(self, reader: str) -> int | None:
+        """The cursor, if no other process is serving this reader."""
+        at = now()
+        async with self.database.transaction(durable=False) as tx:
+            row = await tx.row(
+                sa.update(journal_cursors)
+                .where(
+                    journal_cursors.c.reader == reader,
+                    sa.or_(journal_cursors.c.leased_until < at, journal_cursors.c.owner == self._owner),
+                )
+                .values(owner=self._owner, leased_until=at + LEASE)
+                .returning(journal_cursors.c.serial)
+            )
+        return row[0] if row else None
+
+    async def _release(self, reader: str, serial: int) -> None:
+        async with self.database.transaction(durable=False) as tx:
+            await tx.execute(
+                sa.update(journal_cursors)
+                .where(journal_cursors.c.reader == reader, journal_cursors.c.owner == self._owner)
+                .values(serial=serial, leased_until=0)
+            )
+
+    async def prune(self) -> int:
+        """Drop events older than the config keeps, but none that a reader has still to see; how many."""
+        behind = sa.select(sa.func.min(journal_cursors.c.serial)).scalar_subquery()
+        async with self.database.transaction(durable=False) as tx:
+            return await tx.execute(
+                sa.delete(journal).where(
+                    journal.c.time < now() - self._keep * SECOND,
+                    sa.or_(behind.is_(None), journal.c.serial <= behind),
+                )
+            )
+
+    async def events(self, *, after: int = 0, limit: int = 100) -> list[Event]:
+        """Events with a serial above `after`, oldest first."""
+        return [_event(row) for row in await self.database.rows(NEWER, serial=after, limit=limit)]
+
+
+def _parameters(happening: Happening, count: int) -> dict[str, Any]:
+    details = {
+        name: value
+        for name in ("tags", "media_type", "size", "source", "address", "details")
+        if (value := getattr(happening, name))
+    }
+    return {
+        "time": now(),
+        "kind": happening.kind,
+        "actor": happening.actor,
+        "subject": happening.subject,
+        "repository": happening.repository,
+        "digest": happening.digest,
+        "count": count,
+        "details": _details.encode(details).decode(),
+    }
+
+
+def _event(row: Row) -> Event:
+    serial, time, kind, actor, subject, repository, digest, count, details = row
+    more: dict[str, Any] = msgspec.json.decode(details)
+    more["tags"] = tuple(more.get("tags", ()))
+    return Event(
+        serial=serial,
+        time=time,
+        kind=kind,
+        actor=actor,
+        subject=subject,
+        repository=repository,
+        digest=digest,
+        count=count,
+        **more,
+    )
+
+

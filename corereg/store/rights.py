@@ -1,0 +1,82 @@
+"""Counts changes of rights per subject, so that what was handed out before can be told from what was handed out after.
+
+Every process reads the new rows at most once a second. A token or a cached sign-in carries the serial that was known when
+its rights were read; a later change of its subject, of one of its groups or of everybody (``*``) makes it stale: its
+grants are asked anew. A revocation makes it worthless.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam
+
+from corereg.store.database import Database, Query, Transaction
+from corereg.store.schema import rights_changes
+
+EVERYBODY = "*"
+INTERVAL = 1.0
+"""Seconds between two looks at the database."""
+
+NEWER = Query(
+    sa.select(rights_changes.c.subject, rights_changes.c.serial, rights_changes.c.revoked).where(
+        rights_changes.c.serial > bindparam("serial")
+    )
+)
+
+
+class Rights:
+    """What this process knows of changes of rights."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.serial = 0
+        """The newest change this process knows of."""
+        self._changed: dict[str, int] = {}
+        self._revoked: dict[str, int] = {}
+        self._read_at = -INTERVAL
+
+    async def refresh(self, *, now: bool = False) -> None:
+        """Learn of new changes, if the last look is more than a second ago or `now` is asked."""
+        clock = time.monotonic()
+        if not now and clock - self._read_at < INTERVAL:
+            return
+        rows = await self.database.rows(NEWER, serial=self.serial)
+        self._read_at = clock
+        for subject, serial, revoked in rows:
+            self._changed[subject] = serial
+            self._revoked[subject] = revoked
+            self.serial = max(self.serial, serial)
+
+    def due(self) -> bool:
+        """Whether `refresh` would look at the database."""
+        return time.monotonic() - self._read_at >= INTERVAL
+
+    def stale(self, subject: str, groups: Iterable[str], serial: int) -> bool:
+        """Whether rights that were read at `serial` may have changed since."""
+        if self.serial <= serial:
+            return False
+        changed = self._changed
+        return (
+            changed.get(subject, 0) > serial
+            or changed.get(EVERYBODY, 0) > serial
+            or any(changed.get(group, 0) > serial for group in groups)
+        )
+
+    def revoked(self, subject: str, serial: int) -> bool:
+        """Whether what was handed out at `serial` must not be believed any more."""
+        return self.serial > serial and max(self._revoked.get(subject, 0), self._revoked.get(EVERYBODY, 0)) > serial
+
+    async def change(self, tx: Transaction, subjects: Iterable[str], *, revoke: bool) -> None:
+        """Record inside `tx` that the subjects' rights change, or that what they hold is revoked."""
+        await self.database.lock(tx, "corereg rights")  # serials commit in order, so no reader skips one
+        for subject in dict.fromkeys(subjects):
+            row = await tx.row(sa.select(sa.func.coalesce(sa.func.max(rights_changes.c.serial), 0)))
+            serial = int(row[0] if row else 0) + 1
+            insert = self.database.insert(rights_changes).values(
+                subject=subject, serial=serial, revoked=serial if revoke else 0
+            )
+            updated = {"serial": serial} | ({"revoked": serial} if revoke else {})
+            await tx.execute(insert.on_conflict_do_update(index_elements=["subject"], set_=updated))

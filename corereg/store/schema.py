@@ -1,0 +1,248 @@
+"""The core's tables, and how every owner of tables brings its own up to date.
+
+Each owner (the core first, then each plugin in the order of the config) has one Alembic line and one version table,
+``alembic_version_<name>``, so that a plugin can be taken away again. Foreign keys point from a plugin to the core only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import sqlalchemy as sa
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
+from alembic.config import Config as AlembicConfig
+from alembic.script import ScriptDirectory
+
+from corereg.store.database import Database
+
+# Byte order on both engines: paging by name (`last`) compares the way the protocol does.
+Name = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+# SQLite counts rows by itself only in a column spelled INTEGER.
+Serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+class Schema(msgspec.Struct, frozen=True):
+    """The tables of one owner. `name` prefixes the tables of a plugin (``accounts_users``); `migrations` is a folder of
+    Alembic revision files."""
+
+    name: str
+    metadata: sa.MetaData
+    migrations: Path
+
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+repositories = sa.Table(
+    "repositories",
+    metadata,
+    sa.Column("id", Serial, primary_key=True, autoincrement=True),
+    sa.Column("name", Name, nullable=False, unique=True),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+)
+
+# Every blob that storage holds for us, and under which key.
+blobs = sa.Table(
+    "blobs",
+    metadata,
+    sa.Column("digest", Name, primary_key=True),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("storage_key", sa.Text, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+)
+
+# Which repository may serve which blob.
+blob_links = sa.Table(
+    "blob_links",
+    metadata,
+    sa.Column("repository_id", sa.ForeignKey(repositories.c.id, ondelete="CASCADE"), primary_key=True),
+    sa.Column("digest", sa.ForeignKey(blobs.c.digest), primary_key=True, index=True),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+)
+
+manifests = sa.Table(
+    "manifests",
+    metadata,
+    sa.Column("repository_id", sa.ForeignKey(repositories.c.id, ondelete="CASCADE"), primary_key=True),
+    sa.Column("digest", Name, primary_key=True),
+    sa.Column("media_type", sa.Text, nullable=False),
+    sa.Column("artifact_type", sa.Text),
+    sa.Column("subject", Name),
+    # How a referrers list shows it (JSON); only where there is a subject.
+    sa.Column("descriptor", sa.Text),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Index("ix_manifests_subject", "repository_id", "subject", "digest"),
+)
+
+# What a manifest needs: its config, layers and children, where they are kept here.
+manifest_members = sa.Table(
+    "manifest_members",
+    metadata,
+    sa.Column("repository_id", sa.BigInteger, primary_key=True),
+    sa.Column("member", Name, primary_key=True),
+    sa.Column("digest", Name, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.ForeignKeyConstraint(
+        ["repository_id", "digest"], ["manifests.repository_id", "manifests.digest"], ondelete="CASCADE"
+    ),
+    sa.Index("ix_manifest_members_manifest", "repository_id", "digest"),
+)
+
+tags = sa.Table(
+    "tags",
+    metadata,
+    sa.Column("repository_id", sa.BigInteger, primary_key=True),
+    sa.Column("name", Name, primary_key=True),
+    sa.Column("digest", Name, nullable=False),
+    sa.Column("updated_at", sa.BigInteger, nullable=False),
+    sa.ForeignKeyConstraint(
+        ["repository_id", "digest"], ["manifests.repository_id", "manifests.digest"], ondelete="CASCADE"
+    ),
+    sa.Index("ix_tags_digest", "repository_id", "digest"),
+)
+
+uploads = sa.Table(
+    "uploads",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("repository", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("algorithm", sa.Text, nullable=False),
+    sa.Column("received", sa.BigInteger, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("writer", sa.Text),
+    sa.Column("leased_until", sa.BigInteger, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("updated_at", sa.BigInteger, nullable=False, index=True),
+)
+
+journal = sa.Table(
+    "journal",
+    metadata,
+    sa.Column("serial", Serial, primary_key=True, autoincrement=True),
+    sa.Column("time", sa.BigInteger, nullable=False, index=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("repository", sa.Text),
+    sa.Column("digest", sa.Text),
+    sa.Column("count", sa.Integer, nullable=False),
+    sa.Column("details", sa.Text, nullable=False),
+    sqlite_autoincrement=True,  # a serial is never given twice, also after old rows were dropped
+)
+
+journal_cursors = sa.Table(
+    "journal_cursors",
+    metadata,
+    sa.Column("reader", sa.Text, primary_key=True),
+    sa.Column("serial", sa.BigInteger, nullable=False),
+    sa.Column("owner", sa.Text),
+    sa.Column("leased_until", sa.BigInteger, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
+)
+
+# One row per subject whose rights ever changed: `serial` orders the changes, `revoked` is the serial of the last one
+# after which credentials handed out before must not be believed at all.
+rights_changes = sa.Table(
+    "rights_changes",
+    metadata,
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("serial", sa.BigInteger, nullable=False, index=True),
+    sa.Column("revoked", sa.BigInteger, nullable=False),
+)
+
+signing_keys = sa.Table(
+    "signing_keys",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("private", sa.Text, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("retired_at", sa.BigInteger),
+)
+
+CORE = Schema("core", metadata, Path(__file__).with_name("migrations"))
+
+
+class Version(msgspec.Struct, frozen=True):
+    """Where one owner's tables stand: the applied revision (None: nothing yet) and the newest one known."""
+
+    name: str
+    current: str | None
+    head: str | None
+
+    @property
+    def is_current(self) -> bool:
+        return self.current == self.head
+
+
+async def upgrade(database: Database, schemas: Iterable[Schema]) -> None:
+    """Bring every owner's tables to its newest revision. Nodes starting together wait for one another."""
+    wanted = tuple(schemas)
+    await database.run_sync(lambda connection: _upgrade(connection, wanted))
+
+
+async def versions(database: Database, schemas: Iterable[Schema]) -> list[Version]:
+    """Where every owner's tables stand."""
+    wanted = tuple(schemas)
+    found: list[Version] = []
+    await database.run_sync(lambda connection: found.extend(_version(connection, each) for each in wanted))
+    return found
+
+
+def _script(schema: Schema) -> ScriptDirectory:
+    return ScriptDirectory(str(schema.migrations), version_locations=[str(schema.migrations)])
+
+
+def _version_table(schema: Schema) -> str:
+    return f"alembic_version_{schema.name}"
+
+
+def _version(connection: sa.Connection, schema: Schema) -> Version:
+    context = MigrationContext.configure(connection, opts={"version_table": _version_table(schema)})
+    return Version(schema.name, context.get_current_revision(), _script(schema).get_current_head())
+
+
+def _upgrade(connection: sa.Connection, schemas: Iterable[Schema]) -> None:
+    postgres = connection.dialect.name == "postgresql"
+    connection.exec_driver_sql(
+        "SELECT pg_advisory_xact_lock(hashtextextended('corereg migrations', 0))" if postgres else "BEGIN IMMEDIATE"
+    )
+    try:
+        for schema in schemas:
+            _upgrade_one(connection, schema)
+    except BaseException:
+        _end(connection, "rollback")
+        raise
+    _end(connection, "commit")
+
+
+def _end(connection: sa.Connection, how: Literal["commit", "rollback"]) -> None:
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(how.upper())  # the BEGIN was ours, so SQLAlchemy knows of no transaction to end
+    getattr(connection, how)()
+
+
+def _upgrade_one(connection: sa.Connection, schema: Schema) -> None:
+    script = _script(schema)
+    # Alembic's own transaction is off: all owners move together, in the one opened above.
+    with EnvironmentContext(AlembicConfig(), script, fn=lambda rev, _: script._upgrade_revs("heads", rev)) as environment:
+        environment.configure(
+            connection=connection,
+            target_metadata=schema.metadata,
+            version_table=_version_table(schema),
+            render_as_batch=connection.dialect.name == "sqlite",
+            transactional_ddl=False,
+        )
+        environment.run_migrations()

@@ -1,0 +1,236 @@
+"""The Storage contract: bytes by key.
+
+Key layout, the one CNCF Distribution uses for blobs, so that an existing folder or bucket can be adopted::
+
+    docker/registry/v2/blobs/<algorithm>/<first two hex>/<hex>/data      a blob
+    corereg/uploads/<upload id>                                          bytes on their way in (a key or a prefix)
+
+Promises:
+
+- An upload's bytes are appended in order. When `Writer.close` has returned, any process can continue the upload from
+  the state it returned. The core keeps that state in its database.
+- A writer that was overtaken (its lease ended, another process went on) cannot change what the other one writes, nor
+  anything that was committed.
+- `commit` returns only when the bytes are durable under the key it returns (as durable as the storage can: capability
+  ``durable``); until then nobody can `read` them.
+- A key's bytes never change once committed.
+- Errors: a missing key, an upload whose bytes are not there and anything that is no key or upload id at all are
+  `KeyMissing`; no room left is `StorageFull`; anything else that keeps the storage from working is
+  `StorageUnavailable`. No other exception leaves a storage.
+- A method that is cancelled leaves nothing running behind it.
+
+`corereg.testing.storage.StorageContract` holds a storage to all that.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+State = Mapping[str, Any]
+"""What a storage remembers about an upload between two requests; JSON values only."""
+
+Capability = Literal["redirect", "path", "rename", "durable"]
+"""What a storage can do beyond the contract.
+
+``redirect``: `Storage.redirect` gives URLs. ``path``: `Storage.path` gives files. ``rename``: a commit moves the bytes
+instead of copying them, however many they are. ``durable``: what was committed survives a power failure.
+"""
+
+BLOBS = "docker/registry/v2/blobs/"
+"""Every blob's key begins so. An adopted folder or bucket holds other keys beside them."""
+
+UPLOADS = "corereg/uploads/"
+"""Where unfinished uploads lie."""
+
+_DIGEST = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]{2,}")
+
+
+def blob_key(digest: str) -> str:
+    """Where a blob lies: ``sha256:ab12...`` -> ``docker/registry/v2/blobs/sha256/ab/ab12.../data``."""
+    if not _DIGEST.fullmatch(digest):
+        raise KeyMissing(f"{digest!r} is no digest")
+    algorithm, _, encoded = digest.partition(":")
+    return f"{BLOBS}{algorithm}/{encoded[:2]}/{encoded}/data"
+
+
+class StorageError(Exception):
+    """The storage could not do what it was asked; `str()` is a sentence for the operator."""
+
+    @classmethod
+    def of(cls, error: OSError, place: str) -> StorageError:
+        """What an `OSError` at `place` (a path, a URL) means here: a sentence that names the place and the remedy."""
+        kind, sentence = _MEANINGS.get(_number(error), (StorageUnavailable, "{place}: {reason}."))
+        user = os.geteuid() if hasattr(os, "geteuid") else "unknown"
+        return kind(sentence.format(place=place, reason=error.strerror or repr(error), user=user))
+
+
+class KeyMissing(StorageError):
+    """There is nothing under that key, or not all of an upload is there."""
+
+
+class StorageFull(StorageError):
+    """No room is left (ENOSPC, EDQUOT)."""
+
+
+class StorageUnavailable(StorageError):
+    """The storage does not answer or refuses to be written (EROFS, EIO, EACCES, a network failure)."""
+
+
+def _number(error: OSError) -> int | None:
+    """The errno; filesystems that are no disks often raise the class alone."""
+    if error.errno is None:
+        return next((number for kind, number in _CLASSES if isinstance(error, kind)), None)
+    return error.errno
+
+
+_CLASSES = ((FileNotFoundError, errno.ENOENT), (PermissionError, errno.EACCES))
+
+_READ_ONLY = (
+    "The file system of {place} is read-only: remount it writable. A system does this by itself after errors of the "
+    "disk; the kernel's log tells."
+)
+_LINKED = (
+    "{place} leads through a symbolic link, and none is followed inside a storage: mount the other folder there "
+    "(`mount --bind`)."
+)
+_APART = "{place} is on another file system than the uploads, which are renamed into place: keep both on one."
+_REFUSED = "Access to {place} is refused: it must belong to the user that runs corereg (now user {user}), or allow it."
+_TOO_MANY = "{place} cannot be opened, too many files are: raise the limit (`ulimit -n`, systemd's LimitNOFILE)."
+_LARGE = "{place} has become larger than its file system allows."
+
+_MEANINGS: Mapping[int | None, tuple[type[StorageError], str]] = {
+    errno.ENOENT: (KeyMissing, "{place} is not there."),
+    errno.ENAMETOOLONG: (KeyMissing, "{place} cannot be there: the name is too long."),
+    errno.ENOSPC: (StorageFull, "No room is left on the disk of {place}: remove something from it, or enlarge it."),
+    errno.EDQUOT: (StorageFull, "The disk quota of user {user} is used up at {place}: raise it, or remove something."),
+    errno.EFBIG: (StorageFull, _LARGE),
+    errno.EROFS: (StorageUnavailable, _READ_ONLY),
+    errno.EIO: (StorageUnavailable, "The disk of {place} fails (input/output error): look into the kernel's log."),
+    errno.EACCES: (StorageUnavailable, _REFUSED),
+    errno.EPERM: (StorageUnavailable, _REFUSED),
+    errno.EMFILE: (StorageUnavailable, _TOO_MANY),
+    errno.ENFILE: (StorageUnavailable, _TOO_MANY),
+    errno.ELOOP: (StorageUnavailable, _LINKED),
+    errno.EXDEV: (StorageUnavailable, _APART),
+}
+
+
+class Stat(msgspec.Struct, frozen=True):
+    """One key: its size in bytes and, where the storage knows it, when it was written (seconds since 1970, UTC).
+
+    Committing a digest once more counts as writing: whoever removes old keys sees from `modified` that it is wanted.
+    """
+
+    key: str
+    size: int
+    modified: float | None = None
+
+
+class Writer(ABC):
+    """Appends to one upload within one request. One call at a time; `close` comes last, whatever happened."""
+
+    @abstractmethod
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append `data` (the core hands over pieces of 64 KiB to 1 MiB). The buffer is the caller's again on return.
+
+        After a failed or cancelled write only `close` may follow. Whether that last piece was kept is not said: the
+        caller counts the pieces that returned, and `Storage.writer` drops what lies beyond.
+        """
+
+    @abstractmethod
+    async def close(self) -> State:
+        """Make what was written continuable by any process (not yet durable); the new state.
+
+        Also after a failed or cut-off request: what arrived is kept. Whoever may be cancelled shields this call. When
+        it raises, pieces may be lost, and the upload stands where it stood before this writer.
+        """
+
+
+class Storage(ABC):
+    """Where bytes lie. All methods are safe to call from many tasks of one event loop at once.
+
+    `read`, `read_upload`, `uploads` and `list` are async generators: close them (`contextlib.aclosing`) where the loop
+    over them may end early. Uploads are named by UUIDs; any name of 1 to 128 ASCII letters, digits, ``-`` and ``_`` is
+    taken.
+    """
+
+    capabilities: frozenset[Capability] = frozenset()
+
+    async def open(self) -> None:  # noqa: B027 - many storages have nothing to open
+        """Called once before anything else, in the event loop that will use the storage."""
+
+    async def close(self) -> None:  # noqa: B027 - nor to close
+        """Called once at the end."""
+
+    @abstractmethod
+    async def begin(self, upload: str) -> State:
+        """Start the upload `upload` (a UUID); its first state."""
+
+    @abstractmethod
+    async def writer(self, upload: str, state: State, offset: int) -> Writer:
+        """Continue at `offset` bytes. Bytes that lie beyond `offset` (a crash after writing them, before the database
+        knew) are dropped. `KeyMissing` when there are fewer; `StorageUnavailable` while another process holds it.
+        """
+
+    @abstractmethod
+    def read_upload(self, upload: str, state: State, size: int) -> AsyncGenerator[bytes]:
+        """The first `size` bytes of an unfinished upload, to hash them again. `KeyMissing` when there are fewer."""
+
+    @abstractmethod
+    async def commit(self, upload: str, state: State, size: int, digest: str) -> str:
+        """Make the upload's first `size` bytes durable as `digest`; the key they lie under. The upload is gone
+        afterwards.
+
+        Committing a digest that is there already is no error, nor is repeating a commit whose answer was lost.
+        `KeyMissing` when the upload has fewer bytes. The caller has checked the digest; the storage does not.
+        """
+
+    @abstractmethod
+    async def abort(self, upload: str, state: State) -> None:
+        """Forget the upload and its bytes; unknown uploads are no error. The state may be empty: the upload of a
+        process that died.
+        """
+
+    @abstractmethod
+    def uploads(self) -> AsyncGenerator[Stat]:
+        """Every unfinished upload that left bytes; `Stat.key` is the upload's id, `Stat.size` what it takes up."""
+
+    @abstractmethod
+    def read(self, key: str, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes]:
+        """The bytes `start` up to, not including, `stop` (None: the end), in pieces; less where the key ends before.
+        `KeyMissing` comes with the first piece. It never ends early without raising, whatever happens to the key.
+        """
+
+    @abstractmethod
+    async def stat(self, key: str) -> Stat | None:
+        """Size of a committed key, or None."""
+
+    @abstractmethod
+    async def delete(self, key: str) -> None:
+        """Remove a committed key; a missing one is no error."""
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> AsyncGenerator[Stat]:
+        """The keys that begin with `prefix`, in no promised order; unfinished uploads are none.
+
+        Whoever removes keys asks for `BLOBS`: an adopted folder or bucket holds other keys, too.
+        """
+
+    async def redirect(self, key: str, *, method: str, filename: str, expires: int) -> str | None:
+        """A URL that serves the key for `expires` seconds, or None (capability ``redirect``)."""
+        return None
+
+    def path(self, key: str) -> str | None:
+        """The local file behind a key, for servers that can send a file by themselves (capability ``path``)."""
+        return None
+
+    async def free(self) -> int | None:
+        """Bytes still free, or None where nobody knows."""
+        return None

@@ -1,0 +1,446 @@
+"""The upload state machine: started -> receiving -> committed | cancelled | expired.
+
+State lies in the database, bytes in the storage. One request at a time may write to an upload: it claims the row (a lease, so
+that a process that died gives it up by itself), streams, and writes back how far it came. A second writer gets 416.
+
+The hash runs beside the bytes and stays in the process that computed it. A process that did not see every byte reads
+them again when the upload is closed. Memory is bounded: all transfers of a process share `BUDGET` bytes of pieces.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import uuid
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from contextlib import aclosing
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import bindparam
+
+from corereg.oci.digest import Digest, hasher
+from corereg.oci.errors import BlobUploadUnknown, DigestInvalid, RangeInvalid, SizeInvalid
+from corereg.store.database import Database, Query, Transaction, now
+from corereg.store.schema import uploads
+from corereg.store.storage import KeyMissing, State, Storage, StorageError, Writer
+
+SECOND = 1_000_000
+BUDGET = 64 * 1024 * 1024
+LARGEST_PIECE = 1024 * 1024
+SMALLEST_PIECE = 64 * 1024
+INLINE_HASH = 32 * 1024
+"""Bytes hashed in the event loop; above that a thread costs less than the wait it saves others."""
+HASHES_KEPT = 4096
+
+_columns = (
+    uploads.c.id,
+    uploads.c.repository,
+    uploads.c.subject,
+    uploads.c.algorithm,
+    uploads.c.received,
+    uploads.c.state,
+)
+INSERT = Query(
+    sa.insert(uploads).values(
+        id=bindparam("id"),
+        repository=bindparam("repository"),
+        subject=bindparam("subject"),
+        algorithm=bindparam("algorithm"),
+        received=0,
+        state=bindparam("state"),
+        leased_until=0,
+        created_at=bindparam("at"),
+        updated_at=bindparam("at"),
+    )
+)
+FIND = Query(sa.select(*_columns).where(uploads.c.id == bindparam("id")))
+CLAIM = Query(
+    sa.update(uploads)
+    .where(
+        uploads.c.id == bindparam("upload"),
+        uploads.c.received == bindparam("expected"),
+        sa.or_(uploads.c.writer.is_(None), uploads.c.leased_until < bindparam("at")),
+    )
+    .values(writer=bindparam("claimant"), leased_until=bindparam("until"), updated_at=bindparam("at"))
+)
+EXTEND = Query(
+    sa.update(uploads)
+    .where(uploads.c.id == bindparam("upload"), uploads.c.writer == bindparam("claimant"))
+    .values(leased_until=bindparam("until"), updated_at=bindparam("at"))
+)
+RELEASE = Query(
+    sa.update(uploads)
+    .where(uploads.c.id == bindparam("upload"), uploads.c.writer == bindparam("claimant"))
+    .values(writer=sa.null(), leased_until=0, received=bindparam("count"), state=bindparam("new"), updated_at=bindparam("at"))
+)
+REMOVE = Query(sa.delete(uploads).where(uploads.c.id == bindparam("upload")))
+REMOVE_CLAIMED = Query(
+    sa.delete(uploads).where(uploads.c.id == bindparam("upload"), uploads.c.writer == bindparam("claimant"))
+)
+
+
+class Upload(msgspec.Struct, frozen=True):
+    """An upload as the database knows it: `received` bytes of a blob for `repository`, begun by `subject`."""
+
+    id: str
+    repository: str
+    subject: str
+    algorithm: str
+    received: int
+    state: dict[str, Any]
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """Bytes that are durable in storage under `key` and wait for their rows."""
+
+    upload: str
+    digest: Digest
+    size: int
+    key: str
+    claimant: str
+
+
+class RunningHash:
+    """A hash over the first `offset` bytes of an upload."""
+
+    __slots__ = ("algorithm", "hash", "offset")
+
+    def __init__(self, algorithm: str) -> None:
+        self.algorithm = algorithm
+        self.hash = hasher(algorithm)
+        self.offset = 0
+
+    async def update(self, data: bytes) -> None:
+        if len(data) <= INLINE_HASH:
+            self.hash.update(data)
+        else:
+            await anyio.to_thread.run_sync(self.hash.update, data)
+        self.offset += len(data)
+
+
+class Uploads:
+    """All uploads of one registry."""
+
+    def __init__(
+        self, database: Database, storage: Storage, *, lease: int = 30, expire: int = 7 * 86400, limit: int | None = None
+    ) -> None:
+        self.database = database
+        self.storage = storage
+        self.limit = limit
+        self._lease = lease * SECOND
+        self._expire = expire * SECOND
+        self._hashes: OrderedDict[str, RunningHash] = OrderedDict()
+        self._receiving = 0
+        self._process = f"{os.getpid()}-{secrets.token_hex(4)}"
+
+    async def start(self, repository: str, subject: str, algorithm: str = "sha256") -> Upload:
+        """A new upload of 0 bytes, whose content will be hashed with `algorithm`."""
+        upload = str(uuid.uuid4())
+        state = dict(await self.storage.begin(upload))
+        async with self.database.transaction(durable=False) as tx:
+            await tx.execute(
+                INSERT,
+                id=upload,
+                repository=repository,
+                subject=subject,
+                algorithm=algorithm,
+                state=_encode(state),
+                at=now(),
+            )
+        self._remember(upload, RunningHash(algorithm))
+        return Upload(upload, repository, subject, algorithm, 0, state)
+
+    async def find(self, upload: str, repository: str, subject: str) -> Upload:
+        """The upload, for the one who began it, in the repository it was begun for; anything else is BLOB_UPLOAD_UNKNOWN."""
+        row = await self.database.row(FIND, id=upload)
+        if row is None or row[1] != repository or row[2] != subject:
+            raise BlobUploadUnknown
+        return Upload(*row[:5], state=msgspec.json.decode(row[5]))
+
+    async def append(
+        self, upload: Upload, chunks: AsyncIterator[bytes], *, start: int | None = None, length: int | None = None
+    ) -> Upload:
+        """Append `chunks`. `start` is where the client says they begin (None: at the end), `length` how many bytes it
+        promised. What arrived before a failure is kept, so that the client can go on from there.
+
+        Raises RangeInvalid (416) for a wrong start or a second writer, SizeInvalid for a broken promise.
+        """
+        claimant = await self._claim(upload, start)
+        return await self._receive(upload, claimant, chunks, length=length)
+
+    async def finish(
+        self,
+        upload: Upload,
+        digest: Digest,
+        chunks: AsyncIterator[bytes] | None = None,
+        *,
+        start: int | None = None,
+        length: int | None = None,
+    ) -> Committed:
+        """Append the last chunk, if there is one, check the digest and make the bytes durable.
+
+        The caller writes the rows, `remove` among them, in its transaction. A wrong digest raises DigestInvalid, and the
+        upload is gone.
+        """
+        claimant = await self._claim(upload, start)
+        if chunks is not None:
+            upload = await self._receive(upload, claimant, chunks, length=length, keep_claim=True)
+        try:
+            found = await self._digest(upload, digest.algorithm)
+            if found != digest:
+                await self._discard(upload)
+                message = f"the content's digest is {found}, not {digest}; the upload was dropped, start it again"
+                raise DigestInvalid(message)
+            await self._extend(upload.id, claimant)
+            key = await self.storage.commit(upload.id, upload.state, upload.received, str(digest))
+        except KeyMissing:
+            # A crash between the commit of the bytes and of the rows left the row behind: start again.
+            await self._discard(upload)
+            raise BlobUploadUnknown from None
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._release(upload, claimant)
+            raise
+        self._hashes.pop(upload.id, None)
+        return Committed(upload.id, digest, upload.received, key, claimant)
+
+    async def remove(self, tx: Transaction, committed: Committed) -> None:
+        """The upload has become a blob: forget it, inside the transaction that records the blob."""
+        if not await tx.execute(REMOVE_CLAIMED, upload=committed.upload, claimant=committed.claimant):
+            raise RangeInvalid
+
+    async def cancel(self, upload: Upload) -> None:
+        """Forget the upload and its bytes. A request that is still writing to it will find nothing to write back to."""
+        await self._discard(upload)
+
+    async def purge(self, orphan_age: float = 3600.0) -> int:
+        """Drop uploads untouched for longer than the config allows, and bytes no row knows of that are older than
+        `orphan_age` seconds; how many."""
+        dropped = 0
+        old = now() - self._expire
+        for row in await self.database.rows(
+            sa.select(*_columns).where(uploads.c.updated_at < old, uploads.c.leased_until < now()).limit(1000)
+        ):
+            await self._discard(Upload(*row[:5], state=msgspec.json.decode(row[5])))
+            dropped += 1
+        async for stat in self.storage.uploads():
+            if stat.modified is not None and stat.modified * SECOND > now() - orphan_age * SECOND:
+                continue
+            if await self.database.row(FIND, id=stat.key) is None:
+                await self.storage.abort(stat.key, {})
+                dropped += 1
+        return dropped
+
+    # ---- claim, receive, release ----
+
+    async def _claim(self, upload: Upload, start: int | None) -> str:
+        claimant = f"{self._process}-{secrets.token_hex(4)}"
+        if start is not None and start != upload.received:
+            raise self._out_of_order(upload, start)
+        at = now()
+        async with self.database.transaction(durable=False) as tx:
+            claimed = await tx.execute(
+                CLAIM, upload=upload.id, expected=upload.received, claimant=claimant, at=at, until=at + self._lease
+            )
+        if not claimed:
+            message = "another request is writing to this upload; ask for its status and go on from there"
+            raise RangeInvalid(message)
+        return claimant
+
+    @staticmethod
+    def _out_of_order(upload: Upload, start: int) -> RangeInvalid:
+        return RangeInvalid(f"the chunk starts at {start}, the upload goes on at {upload.received}")
+
+    async def _extend(self, upload: str, claimant: str) -> None:
+        at = now()
+        async with self.database.transaction(durable=False) as tx:
+            if not await tx.execute(EXTEND, upload=upload, claimant=claimant, at=at, until=at + self._lease):
+                message = "this upload was taken over by another request"
+                raise RangeInvalid(message)
+
+    async def _release(self, upload: Upload, claimant: str) -> bool:
+        """Write back how far the upload came; whether it was still ours."""
+        async with self.database.transaction(durable=False) as tx:
+            return bool(
+                await tx.execute(
+                    RELEASE,
+                    upload=upload.id,
+                    claimant=claimant,
+                    count=upload.received,
+                    new=_encode(upload.state),
+                    at=now(),
+                )
+            )
+
+    async def _receive(
+        self,
+        upload: Upload,
+        claimant: str,
+        chunks: AsyncIterator[bytes],
+        *,
+        length: int | None,
+        keep_claim: bool = False,
+    ) -> Upload:
+        running = self._resume_hash(upload)
+        self._receiving += 1
+        receipt = Receipt(upload.received)
+        writer: Writer | None = None
+        whole, known = False, True
+        try:
+            writer = await self.storage.writer(upload.id, upload.state, upload.received)
+            await self._stream(upload, claimant, chunks, writer, running, receipt)
+            if length is not None and receipt.received - upload.received != length:
+                message = f"{length} bytes were announced, {receipt.received - upload.received} came"
+                raise SizeInvalid(message)
+            whole = True
+        except KeyMissing:
+            await self._discard(upload)
+            raise BlobUploadUnknown from None
+        finally:
+            self._receiving -= 1
+            with anyio.CancelScope(shield=True):
+                closed = False
+                try:
+                    if writer is not None:
+                        state = await writer.close()
+                        upload = msgspec.structs.replace(upload, received=receipt.received, state=dict(state))
+                        closed = True
+                finally:
+                    if not (whole and closed and keep_claim):
+                        known = await self._release(upload, claimant)
+        if not keep_claim and not known:
+            raise BlobUploadUnknown  # cancelled while it was receiving
+        if running is not None and running.offset == upload.received:
+            self._remember(upload.id, running)
+        return upload
+
+    async def _stream(
+        self,
+        upload: Upload,
+        claimant: str,
+        chunks: AsyncIterator[bytes],
+        writer: Writer,
+        running: RunningHash | None,
+        receipt: Receipt,
+    ) -> None:
+        """Receive the next piece while the last one is hashed and written."""
+        extended = now()
+        busy: asyncio.Task[None] | None = None
+        try:
+            async with aclosing(self._pieces(chunks)) as pieces:
+                async for piece in pieces:
+                    if busy is not None:
+                        await busy
+                        busy = None
+                    self._check_limit(receipt.received + len(piece))
+                    busy = asyncio.create_task(_keep(piece, writer, running, receipt))
+                    if now() - extended > self._lease // 3:
+                        extended = now()
+                        await self._extend(upload.id, claimant)
+            if busy is not None:
+                await busy
+                busy = None
+        finally:
+            if busy is not None:
+                with anyio.CancelScope(shield=True):
+                    await asyncio.wait([busy])
+                if not busy.cancelled():
+                    busy.exception()  # the first failure is the one that is told
+
+    def _check_limit(self, size: int) -> None:
+        if self.limit is not None and size > self.limit:
+            message = f"blobs here are limited to {self.limit} bytes"
+            raise SizeInvalid(message)
+
+    async def _pieces(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+        """Gather what the server hands over into pieces worth a thread hop, smaller when many are receiving."""
+        held: list[bytes] = []
+        size = 0
+        try:
+            async for chunk in chunks:
+                if not chunk:
+                    continue
+                held.append(chunk)
+                size += len(chunk)
+                if size >= max(SMALLEST_PIECE, min(LARGEST_PIECE, BUDGET // (2 * self._receiving))):
+                    yield held[0] if len(held) == 1 else b"".join(held)
+                    held, size = [], 0
+        except Exception:
+            if held:  # the client is gone, what it sent is not
+                yield b"".join(held)
+            raise
+        if held:
+            yield held[0] if len(held) == 1 else b"".join(held)
+
+    # ---- hashes ----
+
+    def _remember(self, upload: str, running: RunningHash) -> None:
+        self._hashes[upload] = running
+        self._hashes.move_to_end(upload)
+        while len(self._hashes) > HASHES_KEPT:
+            self._hashes.popitem(last=False)
+
+    def _resume_hash(self, upload: Upload) -> RunningHash | None:
+        """The hash over all that was received so far, if this process computed it."""
+        running = self._hashes.pop(upload.id, None)
+        if running is not None and running.offset == upload.received:
+            return running
+        return RunningHash(upload.algorithm) if upload.received == 0 else None
+
+    async def _digest(self, upload: Upload, algorithm: str) -> Digest:
+        running = self._resume_hash(upload)
+        if running is None or running.algorithm != algorithm:
+            running = RunningHash(algorithm)
+            async for piece in self.storage.read_upload(upload.id, upload.state, upload.received):
+                await running.update(piece)
+            if running.offset != upload.received:
+                message = f"the storage holds {running.offset} of {upload.received} bytes of this upload"
+                raise KeyMissing(message)
+        return Digest(f"{algorithm}:{running.hash.hexdigest()}")
+
+    async def _discard(self, upload: Upload) -> None:
+        self._hashes.pop(upload.id, None)
+        with anyio.CancelScope(shield=True):
+            async with self.database.transaction(durable=False) as tx:
+                await tx.execute(REMOVE, upload=upload.id)
+            try:
+                await self.storage.abort(upload.id, upload.state)
+            except StorageError:
+                return  # bytes without a row are reaped by the next purge
+
+
+class Receipt:
+    """How many bytes of an upload its writer has taken."""
+
+    __slots__ = ("received",)
+
+    def __init__(self, received: int) -> None:
+        self.received = received
+
+
+async def _keep(piece: bytes, writer: Writer, running: RunningHash | None, receipt: Receipt) -> None:
+    if running is None:
+        await writer.write(piece)
+    elif len(piece) <= INLINE_HASH:
+        await writer.write(piece)
+        await running.update(piece)
+    else:
+        await _both(writer.write(piece), running.update(piece))
+    receipt.received += len(piece)
+
+
+async def _both(first: Awaitable[None], second: Awaitable[None]) -> None:
+    """Wait for both, also when one fails: neither may still be at work on the piece afterwards."""
+    for result in await asyncio.gather(first, second, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
+
+
+def _encode(state: State) -> str:
+    return msgspec.json.encode(state).decode()

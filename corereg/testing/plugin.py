@@ -1,0 +1,216 @@
+"""The pytest side of `corereg.testing`: which registry the tests speak to, and as whom.
+
+``pytest --pyargs corereg.testing.wire --corereg-url http://localhost:5000`` runs the wire contract on any registry;
+without ``--corereg-url`` the tests meet a registry of this process (`corereg_app`). The options below say who signs in
+and what the registry declares that it lacks (`corereg.testing.wire.CAPABILITIES`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import AsyncIterator, Iterable
+from typing import Literal
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import pytest
+
+from corereg.testing.client import Application, Credentials, RegistryClient, Tokens
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options, one group."""
+    group = parser.getgroup("corereg", "the registry under test")
+    group.addoption("--corereg-url", metavar="URL", help="a running registry (default: one in this process)")
+    group.addoption("--corereg-user", metavar="NAME", default="admin", help="who signs in (default: admin)")
+    group.addoption(
+        "--corereg-password-env",
+        metavar="VARIABLE",
+        default="COREREG_ADMIN_PASSWORD",
+        help="the environment variable that holds the password (default: COREREG_ADMIN_PASSWORD)",
+    )
+    group.addoption("--corereg-other-user", metavar="NAME", help="somebody without rights in --corereg-namespace")
+    group.addoption("--corereg-other-password-env", metavar="VARIABLE", help="where that password is")
+    group.addoption("--corereg-other-namespace", metavar="NAME", help="a namespace that somebody may push to")
+    group.addoption("--corereg-namespace", metavar="NAME", default="wire", help="where tests push (default: wire)")
+    group.addoption("--corereg-realm", metavar="HOST", action="append", help="a token service on another host")
+    group.addoption("--corereg-insecure", action="store_true", help="do not verify the registry's certificate")
+    group.addoption("--corereg-lacks", metavar="NAMES", default="", help="capabilities it has not, with commas")
+    group.addoption("--corereg-has", metavar="NAMES", default="", help="capabilities it has beyond the usual")
+    group.addoption("--corereg-storage", metavar="URL", help="storage of the registry in this process")
+    group.addoption("--corereg-database", metavar="URL", help="database of the registry in this process")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marks (pytest runs strict)."""
+    config.addinivalue_line("markers", "corereg_needs(*capabilities): skip where the registry lacks one of them")
+    config.addinivalue_line("markers", "corereg_lacks(*capabilities): skip where the registry has one of them")
+
+
+# The registry ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def corereg_url(pytestconfig: pytest.Config) -> str | None:
+    """The address of a running registry, or None: then `corereg_app` is the registry."""
+    url: str | None = pytestconfig.getoption("--corereg-url")
+    return None if url is None else url.rstrip("/")
+
+
+@pytest.fixture(scope="session")
+def corereg_storage(pytestconfig: pytest.Config) -> str | None:
+    """The storage URL to build registries with; None means the default, in a temporary folder."""
+    url: str | None = pytestconfig.getoption("--corereg-storage")
+    return url
+
+
+@pytest.fixture(scope="session")
+def corereg_database(pytestconfig: pytest.Config) -> str | None:
+    """The database URL to build registries with; None means the default, SQLite in a temporary folder."""
+    url: str | None = pytestconfig.getoption("--corereg-database")
+    return url
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The registry of this process. Whoever builds it replaces the body of `corereg_app` (any scope will do; it may be an
+# async fixture): build a Registry from `corereg_storage` and `corereg_database`, whose administrator is
+# `corereg_credentials`, and yield its ASGI application; yield None when `corereg_url` is given.
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def corereg_app(corereg_url: str | None) -> Application | None:
+    """The registry in this process as an ASGI application; None when a URL names another one."""
+    return None
+
+
+# The visitors ---------------------------------------------------------------------------------------------------------
+
+
+def _credentials(config: pytest.Config, user: str, password_env: str) -> Credentials | None:
+    name, variable = config.getoption(user), config.getoption(password_env)
+    password = os.environ.get(variable) if variable else None
+    return Credentials(name, password) if name and password is not None else None
+
+
+@pytest.fixture(scope="session")
+def corereg_credentials(pytestconfig: pytest.Config, corereg_url: str | None) -> Credentials | None:
+    """Who may do everything in `corereg_namespace`; None when the registry asks nobody to sign in."""
+    named = _credentials(pytestconfig, "--corereg-user", "--corereg-password-env")
+    if named is None and corereg_url is None:
+        return Credentials(pytestconfig.getoption("--corereg-user"), "a password for tests only")
+    return named
+
+
+@pytest.fixture(scope="session")
+def corereg_other_credentials(pytestconfig: pytest.Config) -> Credentials | None:
+    """Who may sign in, but do nothing in `corereg_namespace`; None when the tests know nobody like that."""
+    return _credentials(pytestconfig, "--corereg-other-user", "--corereg-other-password-env")
+
+
+@pytest.fixture(scope="session")
+def corereg_other_namespace(pytestconfig: pytest.Config) -> str | None:
+    """Where `corereg_other_credentials` may push, if anywhere."""
+    name: str | None = pytestconfig.getoption("--corereg-other-namespace")
+    return name
+
+
+@pytest.fixture(scope="session")
+def corereg_tokens() -> Tokens:
+    """The tokens of the whole run: every test has its own clients, but nobody has to sign in anew."""
+    return {}
+
+
+class _Visitors:
+    """Makes clients of one registry."""
+
+    def __init__(self, config: pytest.Config, url: str | None, app: Application | None, tokens: Tokens) -> None:
+        self._config = config
+        self._url = url
+        self._app = app
+        self._tokens = tokens
+
+    def client(
+        self, credentials: Credentials | None, sign_in: Literal["auto", "basic", "never"] = "auto"
+    ) -> RegistryClient:
+        if self._url is None and self._app is None:
+            pytest.skip("no registry to speak to: give --corereg-url, or a corereg_app fixture")
+        return RegistryClient(
+            self._url or "http://registry.test",
+            app=None if self._url else self._app,
+            credentials=credentials,
+            sign_in=sign_in,
+            realms=self._config.getoption("--corereg-realm") or (),
+            tokens=self._tokens,
+            verify=not self._config.getoption("--corereg-insecure"),
+        )
+
+
+@pytest.fixture
+def corereg_visitors(
+    pytestconfig: pytest.Config, corereg_url: str | None, corereg_app: Application | None, corereg_tokens: Tokens
+) -> _Visitors:
+    """Makes clients of the registry under test, for whomever a test needs."""
+    return _Visitors(pytestconfig, corereg_url, corereg_app, corereg_tokens)
+
+
+@pytest.fixture
+async def registry_client(
+    corereg_visitors: _Visitors, corereg_credentials: Credentials | None
+) -> AsyncIterator[RegistryClient]:
+    """A client that may do everything in `corereg_namespace`."""
+    async with corereg_visitors.client(corereg_credentials) as client:
+        yield client
+
+
+@pytest.fixture
+async def anonymous_client(corereg_visitors: _Visitors) -> AsyncIterator[RegistryClient]:
+    """A client that never signs in: what it is answered is what the test sees."""
+    async with corereg_visitors.client(None, sign_in="never") as client:
+        yield client
+
+
+@pytest.fixture
+async def other_client(
+    corereg_visitors: _Visitors, corereg_other_credentials: Credentials | None
+) -> AsyncIterator[RegistryClient]:
+    """A client that is somebody, but without rights in `corereg_namespace`."""
+    if corereg_other_credentials is None:
+        pytest.skip("needs a second person: --corereg-other-user and --corereg-other-password-env")
+    async with corereg_visitors.client(corereg_other_credentials) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def corereg_namespace(pytestconfig: pytest.Config) -> str:
+    """Where tests push."""
+    name: str = pytestconfig.getoption("--corereg-namespace")
+    return name
+
+
+@pytest.fixture
+def repository_name(corereg_namespace: str) -> str:
+    """A repository that no other test knows."""
+    return f"{corereg_namespace}/{uuid4().hex}"
+
+
+@pytest.fixture
+def corereg_address(corereg_url: str | None) -> tuple[str, int, bool]:
+    """Host, port and whether it speaks TLS, for tests that write to the socket themselves."""
+    if corereg_url is None:
+        pytest.skip("needs a socket to write to: --corereg-url")
+    parts = urlsplit(corereg_url)
+    secure = parts.scheme == "https"
+    return parts.hostname or "127.0.0.1", parts.port or (443 if secure else 80), secure
+
+
+def declared(config: pytest.Config, usual: Iterable[str], known: Iterable[str]) -> frozenset[str]:
+    """The capabilities of the registry under test: `usual`, less ``--corereg-lacks``, plus ``--corereg-has``."""
+    lacks, has = (set(filter(None, re.split(r"[\s,]+", config.getoption(name)))) for name in _DECLARING)
+    if unknown := (lacks | has) - set(known):
+        raise pytest.UsageError(f"no such capability: {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}")
+    return frozenset((set(usual) - lacks) | has)
+
+
+_DECLARING = ("--corereg-lacks", "--corereg-has")

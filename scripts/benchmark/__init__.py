@@ -1,0 +1,1 @@
+"""The measurements behind `scripts/bench`: Python's standard library, wrk, and any registry by its URL."""

@@ -1,0 +1,255 @@
+"""The command line of `scripts/bench`: who is measured, and in what order."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import secrets
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from benchmark import memory, table
+from benchmark.content import MIB, Content
+from benchmark.load import LoadError, Sample
+from benchmark.process import Server, ServerError
+from benchmark.rows import Row, Terms, every_row
+from benchmark.table import Cell, Cells
+from benchmark.target import Target
+from benchmark.wire import Address, WireError
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVERS: Mapping[str, Sequence[str]] = {
+    "hypercorn": ("hypercorn", "--worker-class", "uvloop", "--workers", "{workers}", "--bind", "127.0.0.1:{port}"),
+    "uvicorn": ("uvicorn", "--log-level", "warning", "--workers", "{workers}", "--port", "{port}"),
+    "granian": ("granian", "--interface", "asgi", "--workers", "{workers}", "--port", "{port}", "--no-access-log"),
+}
+"""How the empty app is run; the same servers, the same loop as below corereg."""
+MEMORY_LIMIT = 250e6
+"""Bytes a worker may hold with a hundred uploads and a hundred downloads under way."""
+DESCRIPTION = """\
+Measure corereg beside other registries: alternating runs, medians, ratios. Needs wrk.
+
+  scripts/bench --quick                                      corereg alone, and the empty app on its server
+  scripts/bench --peer distribution=http://127.0.0.1:5001    beside a registry that runs already
+  scripts/bench --peer-command 'debian=env REGISTRY_HTTP_ADDR=127.0.0.1:{port}
+      REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY={dir} docker-registry serve config.yml'
+  scripts/bench --memory                                     100 uploads and 100 downloads at once
+
+A peer NAME that asks for a password gets BENCH_NAME_USER and BENCH_NAME_PASSWORD from the environment.
+"""
+
+
+def say(text: str) -> None:
+    """What a person reads while it runs; the tables alone go to stdout."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def parser(keys: Sequence[str]) -> argparse.ArgumentParser:
+    """The options."""
+    found = argparse.ArgumentParser(
+        prog="scripts/bench", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = found.add_argument
+    add(
+        "--server",
+        action="append",
+        choices=sorted(SERVERS),
+        help="what corereg runs on; may be given again (hypercorn)",
+    )
+    add("--workers", type=int, default=os.cpu_count(), help="worker processes of corereg (one for each processor)")
+    add("--corereg", metavar="COMMAND", help="the corereg command to measure (.venv/bin/corereg, else the one in PATH)")
+    add("--no-corereg", action="store_true", help="only the peers")
+    add("--no-empty", action="store_true", help="without the empty ASGI app")
+    add("--peer", action="append", default=[], metavar="NAME=URL", help="a registry that runs already")
+    add(
+        "--peer-command",
+        action="append",
+        default=[],
+        metavar="NAME=COMMAND",
+        help="start it; {port}, {dir} are filled in",
+    )
+    add("--rows", metavar="KEY,...", help=f"only these: {', '.join(keys)}")
+    add("--repeat", type=int, default=5, help="runs of each row against each server (5)")
+    add("--seconds", type=float, default=4.0, help="length of a run (4)")
+    add("--connections", type=int, default=32, help="connections of the small requests (32)")
+    add("--tags", type=int, default=100_000, help="tags in the long list (100000)")
+    add("--limit", type=int, default=1200, metavar="MIB", help="what one run of pushes may write (1200)")
+    add("--quick", action="store_true", help="a look: one run of a second each, 2000 tags")
+    add("--memory", action="store_true", help="measure memory instead of speed")
+    add("--clients", type=int, default=100, help="with --memory: uploads, and as many downloads, at once (100)")
+    add("--sizes", default="10,100", metavar="MIB,...", help="with --memory: sizes of the blobs (10,100)")
+    add("--dir", type=Path, help="where the servers keep their data: a local disk (a temporary folder)")
+    add("--json", type=Path, metavar="FILE", help="write every figure there too")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run; 0 when everything was measured (and, with --memory, stayed below the limit)."""
+    keys = [row.key for row in every_row(Content(0))]
+    options = parser(keys).parse_args(arguments)
+    if options.quick:
+        options.repeat, options.seconds, options.tags, options.limit = 1, 1.0, 2000, 300
+    unknown = set((options.rows or "").split(",")) - {*keys, ""}
+    if unknown:
+        say(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(keys)}")
+        return 2
+    try:
+        return _memory(options) if options.memory else _speed(options)
+    except (ServerError, LoadError, WireError, ValueError) as error:
+        say(str(error))
+        return 1
+
+
+# --------------------------------------------------------------------------------------------------------------- speed
+
+
+def _speed(options: argparse.Namespace) -> int:
+    content = Content(options.tags)
+    rows = [row for row in every_row(content) if not options.rows or row.key in options.rows.split(",")]
+    terms = Terms(options.seconds, options.connections, options.limit * MIB)
+    with _targets(options) as targets:
+        cells = {row.key: _measure(row, targets, terms, options.repeat) for row in rows}
+        subjects = [each for each in targets if each.role == "corereg"] or targets[:1]
+        parts = [table.speed(rows, targets, subject, cells) for subject in subjects]
+        parts.append(table.cost(rows, targets, cells))
+        print("\n\n".join([*parts, _conditions(options)]))  # noqa: T201 - the result
+    if options.json:
+        _write(options, cells)
+    return 0
+
+
+def _measure(row: Row, targets: Sequence[Target], terms: Terms, repeat: int) -> Mapping[str, Cell]:
+    """Every target once, then every target again: what disturbs the machine disturbs all of them."""
+    samples: dict[str, list[Sample]] = {each.name: [] for each in targets}
+    notes: dict[str, str] = {}
+    for target in targets:
+        if target.role != "empty":
+            began = time.monotonic()
+            try:
+                row.seed(target)
+            except (WireError, OSError) as error:
+                notes[target.name] = "cannot"
+                say(f"{row.key:>14}  {target.name}: {error}")
+            if time.monotonic() - began > 5:
+                say(f"{row.key:>14}  {target.name}: prepared in {time.monotonic() - began:.0f} s")
+    for _ in range(repeat):
+        for target in targets:
+            if target.name in notes:
+                continue
+            os.sync()  # what the run before left unwritten is not this one's
+            try:
+                sample = row.run(target, terms)
+            except (WireError, OSError) as error:
+                notes[target.name] = "failed"
+                say(f"{row.key:>14}  {target.name}: {error}")
+            else:
+                samples[target.name].append(sample)
+                say(f"{row.key:>14}  {target.name}: {row.value(sample):,.1f} {row.unit} {sample.errors or ''}")
+    return {name: Cell(row, found, notes.get(name, "")) for name, found in samples.items()}
+
+
+def _conditions(options: argparse.Namespace) -> str:
+    return (
+        f"Medians of {options.repeat} alternating runs of {options.seconds:g} s, lowest..highest; "
+        f"{os.cpu_count()} processors shared by client and server, {options.workers} workers; "
+        f"Python {platform.python_version()}, {platform.platform()}."
+    )
+
+
+def _write(options: argparse.Namespace, cells: Cells) -> None:
+    found = {key: {name: cell.as_json() for name, cell in row.items()} for key, row in cells.items()}
+    conditions = {name: value for name, value in vars(options).items() if name not in ("dir", "json")}
+    options.json.write_text(json.dumps({"conditions": conditions, "rows": found}, indent=1) + "\n")
+
+
+# -------------------------------------------------------------------------------------------------------------- memory
+
+
+def _memory(options: argparse.Namespace) -> int:
+    """A fresh server for each size, so that a peak belongs to it."""
+    lines = []
+    over = False
+    for size in (int(each) for each in options.sizes.split(",")):
+        content = Content(0)
+        with _targets(options, empty=False) as targets:
+            for target in targets:
+                if target.server is None:
+                    say(f"{target.name} was not started here, so its memory is not ours to see")
+                    continue
+                began = time.monotonic()
+                peaks = memory.measure(target, content, size * MIB, options.clients)
+                say(f"{target.name}: {2 * options.clients} x {size} MiB in {time.monotonic() - began:.0f} s")
+                for each in peaks:
+                    over |= target.role == "corereg" and each.highest > MEMORY_LIMIT
+                    line = [target.name, f"{size} MiB", str(each.pid), "listens" if each.listens else "does not listen"]
+                    lines.append([*line, f"{each.idle / 1e6:.0f} MB", f"{each.highest / 1e6:.0f} MB"])
+    print(table.markdown(["", "blobs of", "process", "", "at rest", "at most"], lines))  # noqa: T201 - the result
+    print(f"\n{options.clients} uploads and {options.clients} downloads at once.")  # noqa: T201 - the result
+    return int(over)
+
+
+# ------------------------------------------------------------------------------------------------------------- targets
+
+
+@contextmanager
+def _targets(options: argparse.Namespace, *, empty: bool = True) -> Iterator[Sequence[Target]]:
+    """Everyone in the comparison, started and answering; stopped and swept away at the end."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="corereg-bench-", dir=options.dir)))
+        targets = [] if options.no_corereg else list(_own(options, folder, stack, empty=empty and not options.no_empty))
+        for peer in options.peer_command:
+            name, _, command = peer.partition("=")
+            server = _start(stack, Server(name, shlex.split(command), folder, {"OTEL_TRACES_EXPORTER": "none"}))
+            targets.append(Target(name, server.address, "peer", *_credentials(name), server))
+        for peer in options.peer:
+            name, _, url = peer.partition("=")
+            targets.append(Target(name, Address.of(url), "peer", *_credentials(name)))
+        if not targets:
+            raise ValueError("nobody to measure: give --peer or --peer-command")
+        yield targets
+
+
+def _start(stack: ExitStack, server: Server) -> Server:
+    stack.callback(server.stop)
+    server.wait()
+    return server
+
+
+def _credentials(name: str) -> tuple[str, str]:
+    variable = "BENCH_" + re.sub(r"\W", "_", name).upper()
+    return os.environ.get(f"{variable}_USER", ""), os.environ.get(f"{variable}_PASSWORD", "")
+
+
+def _own(options: argparse.Namespace, folder: Path, stack: ExitStack, *, empty: bool) -> Iterator[Target]:
+    corereg = _corereg(options.corereg)
+    password = secrets.token_urlsafe()
+    for kind in options.server or ["hypercorn"]:
+        name = f"corereg ({kind})"
+        command = [corereg, "serve", "--data", "{dir}", "--port", "{port}", "--server", kind]
+        command += ["--workers", str(options.workers)]
+        server = _start(stack, Server(name, command, folder, {"COREREG_ADMIN_PASSWORD": password}))
+        yield Target(name, server.address, "corereg", "admin", password, server)
+        if empty:
+            words = [word.replace("{workers}", str(options.workers)) for word in SERVERS[kind]]
+            command = [str(Path(corereg).with_name(words[0])), *words[1:], "benchmark.empty:app"]
+            environment = {"PYTHONPATH": str(ROOT / "scripts")}
+            server = _start(stack, Server(table.ceiling(name), command, folder, environment))
+            yield Target(server.name, server.address, "empty", server=server)
+
+
+def _corereg(chosen: str | None) -> str:
+    beside = [ROOT / ".venv/bin/corereg", Path(sys.executable).with_name("corereg")]
+    found = chosen or next((str(each) for each in beside if each.exists()), None) or shutil.which("corereg")
+    if found is None:
+        raise ValueError("corereg is not installed: run scripts/serve once, or give --corereg or --no-corereg")
+    return str(Path(found).absolute())
