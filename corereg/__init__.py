@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors; the same names as in _HOME below, which a test compares
     from corereg.access import ANONYMOUS, Action, EVERYTHING, Grant, Identity, Refusal, SYSTEM
-    from corereg.config import Config, ConfigError
+    from corereg.config import Config, ConfigError, Duration, Secret, SettingError, Size, WebAddress
     from corereg.events import Event, Operation
     from corereg.hookspecs import hookimpl
     from corereg.http.app import asgi
@@ -39,6 +39,11 @@ _HOME = {
     "SYSTEM": "corereg.access",
     "Config": "corereg.config",
     "ConfigError": "corereg.config",
+    "Duration": "corereg.config",
+    "Secret": "corereg.config",
+    "SettingError": "corereg.config",
+    "Size": "corereg.config",
+    "WebAddress": "corereg.config",
     "Event": "corereg.events",
     "Operation": "corereg.events",
     "hookimpl": "corereg.hookspecs",
@@ -95,6 +100,7 @@ __all__ = [
     "Denied",
     "Descriptor",
     "Digest",
+    "Duration",
     "EVERYTHING",
     "Event",
     "FsspecStorage",
@@ -115,7 +121,10 @@ __all__ = [
     "SIGNED_IN",
     "SYSTEM",
     "Schema",
+    "Secret",
     "Session",
+    "SettingError",
+    "Size",
     "Stat",
     "State",
     "Storage",
@@ -126,6 +135,7 @@ __all__ = [
     "TooManyRequests",
     "Transaction",
     "Unauthorized",
+    "WebAddress",
     "Writer",
     "asgi",
     "blob_key",

@@ -20,7 +20,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 RawHeaders = list[tuple[bytes, bytes]]
 
-MOST_PARAMETERS = 100
+MOST_PARAMETERS = 1000
 
 
 class ClientGone(Exception):
@@ -73,7 +73,7 @@ class Request:
                 raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS
             )
         except ValueError:
-            message = "the query string cannot be read; percent-encode it as UTF-8, at most 100 parameters"
+            message = f"the query string cannot be read; percent-encode it as UTF-8, at most {MOST_PARAMETERS} parameters"
             raise NameInvalid(message) from None
         found: dict[str, tuple[str, ...]] = {}
         for name, value in pairs:
@@ -106,6 +106,11 @@ class Request:
             chunk: bytes = message.get("body", b"")
             if chunk:
                 yield chunk
+
+    async def gone(self) -> None:
+        """Returns when the client has closed the connection; what is left of its body is dropped."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
     async def body(self, limit: int, too_large: type[BodyTooLarge] | Callable[[], Exception] = BodyTooLarge) -> bytes:
         """The whole body, at most `limit` bytes; counted while it arrives, whatever was announced."""

@@ -95,7 +95,8 @@ def _enable(wanted: object, tables: Mapping[str, Mapping[str, Any]]) -> Enabled:
         if kind is not None:
             settings = decode_table(name, tables.get(name, {}), kind)
         try:
-            target = target() if kind is None else target(settings)
+            make: Callable[..., Any] = target
+            target = make() if kind is None else make(settings)
         except (TypeError, ValueError, OSError) as error:
             message = f"plugin {name!r} could not be made: {error}"
             raise PluginError(message) from error

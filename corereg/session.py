@@ -62,8 +62,7 @@ class Refused(OCIError):
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message, detail=refusal.detail)
-        self.code = refusal.code  # type: ignore[misc] - one class for all a policy may answer
-        self.status = refusal.status  # type: ignore[misc]
+        self.code, self.status = refusal.code, refusal.status  # one class for all a policy may answer
 
 
 class House(msgspec.Struct, frozen=True):
@@ -281,6 +280,13 @@ class Session:
         """Raise unless the identity may push to the repository; asked before a body is read."""
         await self._require("push", repository)
 
+    async def may_put(self, repository: str, reference: Digest | Tag, precondition: Precondition | None) -> None:
+        """Raise unless the identity may push there and the precondition holds now; asked before a body is read."""
+        await self._require("push", repository)
+        if precondition is not None:
+            current = await self._house.catalog.manifest_head(repository, reference)
+            precondition.check(current.digest if current else None)
+
     async def put_manifest(
         self,
         repository: str,
@@ -476,9 +482,10 @@ class Session:
             return source if readable and await catalog.blob(source, digest) else None
         if not self._house.protocol.mount_without_from:
             return None
+        # A token is asked for the target alone; what counts here is what its holder may do.
+        grants = await self._house.plugins.grants(self.identity) if self.narrow else self.grants
         holders = await catalog.blob_holders(digest)
-        readable_ones = [each for each in holders if self.may(Action("repository", "pull", each))]
-        return repository if repository in readable_ones else next(iter(readable_ones), None)
+        return next((each for each in holders if allowed(grants, Action("repository", "pull", each))), None)
 
     # ---- uploads ----
 

@@ -86,11 +86,11 @@ class SignIn:
 
     async def password(self, name: str, password: str, address: str | None) -> SignedIn:
         """Who this is. Raises Unauthorized, or TooManyRequests with ``Retry-After``."""
-        self._check_pace(name, address)
         key = hmac.digest(self._secret, f"{len(name)}:{name}:{password}".encode("utf-8", "replace"), hashlib.sha256)
         known = self._remembered(key)
         if known is not None:
-            return known
+            return known  # also while somebody at the same address is guessing
+        self._check_pace(name, address)
         await self.rights.refresh()
         serial = self.rights.serial
         try:

@@ -49,7 +49,7 @@ class Access(msgspec.Struct, frozen=True):
     def cut(self, grants: Sequence[Grant]) -> Access | None:
         """What `grants` leave of this scope; None when nothing is left."""
         if self.type == "repository":
-            wanted = sorted(WORDS) if "*" in self.actions else self.actions
+            wanted = sorted(WORDS) if "*" in self.actions else [word for word in self.actions if word in WORDS]
             kept = tuple(word for word in wanted if allowed(grants, Action("repository", word, self.name)))
         elif self.type == "registry" and self.name == "catalog":
             # Everybody may ask for the catalog; what it lists is filtered by what the asker may pull.

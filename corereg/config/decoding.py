@@ -21,6 +21,7 @@ from corereg.config.problems import (
     dotted,
     nearest,
     origin_of,
+    place_of,
     problem,
     variable,
 )
@@ -132,7 +133,9 @@ class Decoder:
         if not isinstance(raw, Mapping):
             raise self.refused(path, f"must be a table, got {_noun(raw)}")
         keys = (
-            raw if len(hint.arguments) < 2 else [self.leaf(hint.arguments[0], key, (*path, key), True) for key in raw]
+            raw
+            if len(hint.arguments) < 2
+            else [self.leaf(hint.arguments[0], key, (*path, key), loose=True) for key in raw]
         )
         values = self.each((hint.item, value, (*path, key)) for key, value in raw.items())
         return dict(zip(keys, values, strict=True))
@@ -163,9 +166,9 @@ class Decoder:
         elif hint.shape in TABLES:
             value = self.mapping(hint, self.inline(raw, path) if text else raw, path)
         elif hint.options:
-            value = self.leaf(hint, self.option(hint, raw, path, text), path, text)
+            value = self.leaf(hint, self.option(hint, raw, path, loose=text), path, loose=text)
         else:
-            value = self.leaf(hint, raw, path, text)
+            value = self.leaf(hint, raw, path, loose=text)
         return value
 
     def first(self, hint: Hint, raw: Any, path: KeyPath) -> Any:
@@ -212,7 +215,7 @@ class Decoder:
             raise Wrong
         return done
 
-    def option(self, hint: Hint, raw: Any, path: KeyPath, loose: bool) -> Any:  # noqa: FBT001 - as given_as_text says
+    def option(self, hint: Hint, raw: Any, path: KeyPath, *, loose: bool) -> Any:
         """One of a few words, in any case."""
         if raw in hint.options:
             return raw
@@ -223,7 +226,7 @@ class Decoder:
         message = f"must be one of {', '.join(map(str, hint.options))}"
         raise self.refused(path, message, str(words.get(nearest(word, words), "")))
 
-    def leaf(self, hint: Hint, raw: Any, path: KeyPath, loose: bool) -> Any:  # noqa: FBT001 - as given_as_text says
+    def leaf(self, hint: Hint, raw: Any, path: KeyPath, *, loose: bool) -> Any:
         """A value without inner keys; `loose` reads numbers and truth from text."""
         try:
             return msgspec.convert(raw, hint.type, strict=not loose)
@@ -272,7 +275,7 @@ class Decoder:
     def unknown(self, path: KeyPath, names: Iterable[str]) -> None:
         """Write down a key that nobody knows."""
         near = nearest(str(path[-1]), names)
-        origin = origin_of(path, self.origins)
+        origin = place_of(path, self.origins)
         if near and origin and origin.kind == "environment":
             near = variable((*path[:-1], near))
         self.problems.append(problem(path, f"unknown key {dotted(path)}", self.origins, near))

@@ -85,7 +85,11 @@ def _web_address(value: object, _folder: Path) -> str:
         raise ValueError("cannot have a path: clients look for /v2/ at the root of a host")
     if "?" in text or "#" in text:
         raise ValueError("cannot have a query or fragment: paths are appended to it")
-    if not sound or not _AUTHORITY.fullmatch(parts.netloc) or text.rstrip("/") != f"{text[:text.index(':')]}://{parts.netloc}":
+    if (
+        not sound
+        or not _AUTHORITY.fullmatch(parts.netloc)
+        or text.rstrip("/") != f"{text[: text.index(':')]}://{parts.netloc}"
+    ):
         raise ValueError("must be a host and perhaps a port, such as https://registry.example.com:8443")
     return text.rstrip("/")
 

@@ -119,12 +119,7 @@ class Config(Section, frozen=True, kw_only=True):
     def _strange(self, name: str, known: Iterable[str]) -> Problem:
         message = f"unknown table {dotted((name,))}: neither the core nor an enabled plugin has it"
         near = nearest(name, sorted({*known, *_keys()}))
-        inside = (path for path in self.origins if path[0] == name)
-        place = (name,) if (name,) in self.origins else next(inside, (name,))
-        origin = self.origins.get(place)
-        if near and origin and origin.kind == "environment":
-            near = variable((near, *place[1:]))
-        return msgspec.structs.replace(problem(place, message, self.origins, near), key=dotted((name,)))
+        return problem((name,), message, self.origins, near)
 
     def settings(self, name: str, settings: type[S]) -> S:
         """The table of the plugin `name`, decoded. Raises ConfigError."""

@@ -134,8 +134,10 @@ class _Scanner:
         if self.peek('"') or self.peek("'"):
             start = self.at
             self.string()
-            read = tomllib.loads(f"key = {self.text[start : self.at]}")
-            return str(read["key"])
+            try:
+                return str(tomllib.loads(f"key = {self.text[start : self.at]}")["key"])
+            except tomllib.TOMLDecodeError:
+                raise _Lost from None
         return self.step(_BARE_KEY)
 
     def string(self) -> None:

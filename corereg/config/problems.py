@@ -115,9 +115,15 @@ def origin_of(path: KeyPath, origins: Origins) -> Origin | None:
     return None
 
 
+def place_of(path: KeyPath, origins: Origins) -> Origin | None:
+    """Where to look for the value at `path`: a table made of variables has no place but theirs."""
+    inside = (origin for known, origin in origins.items() if known[: len(path)] == path)
+    return origin_of(path, origins) or next(inside, None)
+
+
 def problem(path: KeyPath, message: str, origins: Origins, near: str = "") -> Problem:
     """A problem with the value at `path`, placed where that value was given."""
-    origin = origin_of(path, origins)
+    origin = place_of(path, origins)
     if origin is None:
         return Problem("", None, dotted(path), message, near)
     return Problem(origin.source, origin.line, dotted(path), message, near)
@@ -127,5 +133,5 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """The one of `names` that `name` looks like, or an empty string."""
     from difflib import get_close_matches  # noqa: PLC0415 - 9 ms, and only a mistake needs it
 
-    close = get_close_matches(name.lower(), list(names), n=1, cutoff=0.6)
+    close = get_close_matches(name.lower(), list(names), n=1, cutoff=0.7)
     return close[0] if close else ""

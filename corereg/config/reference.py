@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import msgspec
 
@@ -36,7 +37,7 @@ _ANY_NAME = "<name>"
 _HEAD = "| key | type | default | environment | meaning |\n|---|---|---|---|---|"
 
 
-def reference_markdown(tables: Mapping[str, type[msgspec.Struct]]) -> str:
+def reference_markdown(tables: Mapping[str, type[Any]]) -> str:
     """The configuration page in Markdown: every key of the core, then of `tables`, the plugins' Settings by name."""
     top, sections = [], []
     for field in msgspec.structs.fields(Config):
@@ -54,14 +55,14 @@ def reference_markdown(tables: Mapping[str, type[msgspec.Struct]]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _section(name: str, settings: type[msgspec.Struct]) -> str:
+def _section(name: str, settings: type[Any]) -> str:
     text = inspect.cleandoc(settings.__doc__ or "").split("\n\n")[0]
     rows = list(_rows((name,), settings))
     parts = [f"### `[{dotted((name,))}]`", text, "\n".join([_HEAD, *rows]) if rows else "It has no settings."]
     return "\n\n".join(part for part in parts if part)
 
 
-def _rows(path: tuple[str, ...], settings: type[msgspec.Struct]) -> Iterator[str]:
+def _rows(path: tuple[str, ...], settings: type[Any]) -> Iterator[str]:
     for field in msgspec.structs.fields(settings):
         hint = take_apart(field.type)
         inner = (*path, field.encode_name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,7 +12,7 @@ from typing import Any
 
 from corereg.http import blobs, listings, manifests, uploads
 from corereg.http.gate import Gate, wanted_scope
-from corereg.http.paths import PREFIX, Target, parse
+from corereg.http.paths import BASE, CATALOG, PREFIX, Target, parse
 from corereg.http.routes import Table
 from corereg.http.token import get_token, post_token
 from corereg.messages import ClientGone, Receive, Request, Response, Scope, Send
@@ -141,8 +142,8 @@ class App:
         if handler is None:
             raise MethodNotAllowed(HANDLERS[target.kind])
         request.scope["corereg.target"] = target
-        if target.repository:
-            check_repository(target.repository, self._name_limit)
+        if target is not BASE and target is not CATALOG:
+            check_repository(target.repository, min(self._name_limit, 254 - len(self.gate.host(request))))
             if target.kind == "manifest":
                 parse_reference(target.reference)
             elif target.kind in {"blob", "referrers"}:
@@ -205,6 +206,8 @@ class App:
         if not whole and not pathsend:
             try:  # before the status is out, a storage that fails is still an honest 503
                 first = await anext(body, b"")  # type: ignore[arg-type]
+                if len(first) >= int(_header(response, b"content-length")):
+                    body, whole = first, True
             except StorageError as error:
                 response = self._failure(request, error)
                 body, whole = response.body, True
@@ -221,16 +224,27 @@ class App:
 
 
 async def _stream(first: bytes, body: Any, send: Send, request: Request) -> None:
+    """Send the pieces as the client takes them. Servers swallow what is sent to somebody who has left, so whether he has is
+    watched for beside it: a blob of many gigabytes is not read for nobody."""
+    gone = asyncio.ensure_future(request.gone())
     try:
         async with aclosing(body) as pieces:
             await send({"type": "http.response.body", "body": first, "more_body": True})
             async for piece in pieces:
+                if gone.done():
+                    return
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
     except StorageError as error:
         # The status is out: only a cut connection tells the client that this is not the whole.
         log.error("%s %s broke off: %s", request.method, request.path, error)  # noqa: TRY400
         raise
+    finally:
+        gone.cancel()
     await send({"type": "http.response.body", "body": b""})
+
+
+def _header(response: Response, name: bytes) -> bytes:
+    return next((value for key, value in response.headers if key == name), b"0")
 
 
 async def _drain_or_close(request: Request, response: Response) -> None:

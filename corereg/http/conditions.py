@@ -8,11 +8,14 @@ from corereg.oci.errors import RangeNotSatisfiable
 
 _one_range = re.compile(r"bytes\s*=\s*([0-9]*)\s*-\s*([0-9]*)\s*\Z", re.IGNORECASE)
 LONGEST_NUMBER = 19
+"""Digits of the largest number that is worth reading: no content has more bytes."""
 
 
-def etags(value: str) -> tuple[str, ...]:
-    """The digests an ``If-Match`` or ``If-None-Match`` names, without quotes and weakness; ``*`` stays."""
-    return tuple(tag.strip().removeprefix("W/").strip('"') for tag in value.split(",") if tag.strip())
+def etags(value: str, *, weak: bool = True) -> tuple[str, ...]:
+    """The digests a header names, without quotes; ``*`` stays. ``If-None-Match`` takes weak tags too; ``If-Match`` must
+    not (`weak` False leaves them as they are, so that they equal nothing)."""
+    tags = (tag.strip() for tag in value.split(","))
+    return tuple((tag.removeprefix("W/") if weak else tag).strip('"') for tag in tags if tag)
 
 
 def etag_matches(value: str, digest: str) -> bool:
@@ -31,14 +34,18 @@ def parse_range(value: str | None, size: int) -> tuple[int, int] | None:
     if match is None:
         return None
     first, last = match.groups()
-    if (not first and not last) or max(len(first), len(last)) > LONGEST_NUMBER:
+    if not first and not last:
         return None
     if not first:
-        count = min(int(last), size)
-        start, stop = size - count, size
+        start, stop = size - min(_number(last), size), size
     else:
-        start, stop = int(first), min(int(last) + 1, size) if last else size
+        start, stop = _number(first), min(_number(last) + 1, size) if last else size
     if start >= size or start >= stop:
         message = f"the content has {size} bytes, the range lies outside; ask for bytes that exist"
         raise RangeNotSatisfiable(message, headers={"Content-Range": f"bytes */{size}"})
     return start, stop
+
+
+def _number(digits: str) -> int:
+    """A number of bytes; an absurdly long one is only known to lie beyond everything."""
+    return int(digits) if len(digits) <= LONGEST_NUMBER else 10**LONGEST_NUMBER

@@ -51,6 +51,7 @@ class Gate:
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self._external = registry.config.server.external_url
+        self._external_host = self._external.partition("://")[2] if self._external else ""
         self._trusted = tuple(map(ipaddress.ip_network, registry.config.server.trusted_proxies))
         self._tokens: OrderedDict[bytes, Known] = OrderedDict()
         self._nobody: tuple[Sequence[Grant], float, int] = ((), 0.0, -1)
@@ -94,6 +95,10 @@ class Gate:
             host = server[0] if server[1] is None else f"{server[0]}:{server[1]}"
             scheme = scheme if scheme in {"http", "https"} else "http"
         return f"{scheme}://{host}"
+
+    def host(self, request: Request) -> str:
+        """``host[:port]`` as clients write it before a repository's name."""
+        return self._external_host or request.header(b"host") or ""
 
     def challenge(self, request: Request, scope: str = "", error: OCIError | None = None) -> str:
         """The value of ``WWW-Authenticate``: where a token can be had, and for what."""
@@ -230,8 +235,10 @@ def wanted_scope(request: Request, kind: str, repository: str) -> str:
     if not repository:
         return ""
     actions = {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}.get(request.method, "pull,push")
-    if kind == "upload":
-        actions = "pull,push"  # status and cancelling belong to the push
+    if kind == "upload" or (kind == "blob" and request.method == "HEAD"):
+        # Status and cancelling belong to the push. Who asks for a blob's head is about to push as well, and some clients
+        # (oras-py) keep the first token they were given; whoever may only pull gets a token for that alone.
+        actions = "pull,push"
     scope = f"repository:{repository}:{actions}"
     try:
         source = request.parameter("from") if kind == "uploads" else None

@@ -6,7 +6,7 @@ from corereg.http.conditions import etag_matches, etags
 from corereg.http.paths import Target
 from corereg.messages import Request, Response
 from corereg.oci.digest import Digest
-from corereg.oci.errors import ManifestTooLarge
+from corereg.oci.errors import ManifestTooLarge, TagInvalid
 from corereg.oci.names import Tag, parse_reference
 from corereg.session import Precondition, Session
 
@@ -32,7 +32,11 @@ async def put_manifest(session: Session, request: Request, target: Target) -> Re
     """Store a manifest, by tag or by digest, and set further tags with ``?tag=``."""
     reference = parse_reference(target.reference)
     tags = [Tag.parse(text) for text in request.query.get("tag", ())]
-    await session.may_push(target.repository)
+    if tags and isinstance(reference, Tag):
+        message = "the parameter tag goes with a push by digest; put the manifest to its digest"
+        raise TagInvalid(message)
+    precondition = _precondition(request)
+    await session.may_put(target.repository, reference, precondition)
     body = await request.body(session.manifest_limit, ManifestTooLarge)
     pushed = await session.put_manifest(
         target.repository,
@@ -40,7 +44,7 @@ async def put_manifest(session: Session, request: Request, target: Target) -> Re
         body,
         request.header(b"content-type"),
         tags=tags,
-        precondition=_precondition(request),
+        precondition=precondition,
     )
     headers = [
         ("location", f"{request.root_path}/v2/{target.repository}/manifests/{pushed.digest}"),
@@ -59,7 +63,7 @@ def _precondition(request: Request) -> Precondition | None:
     match, none_match = request.header(b"if-match"), request.header(b"if-none-match")
     if match is None and none_match is None:
         return None
-    return Precondition(etags(match or ""), etags(none_match or ""))
+    return Precondition(etags(match or "", weak=False), etags(none_match or ""))
 
 
 async def delete_manifest(session: Session, request: Request, target: Target) -> Response:  # noqa: ARG001

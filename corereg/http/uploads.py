@@ -26,7 +26,8 @@ async def start_upload(session: Session, request: Request, target: Target) -> Re
             return _created(request, repository, blob)
     text = request.parameter("digest") if mount is None else None
     digest = Digest.parse(text) if text is not None else None
-    algorithm = request.parameter("digest-algorithm") or (digest.algorithm if digest else "sha256")
+    asked = request.parameter("digest-algorithm")
+    algorithm = asked if asked is not None else (digest.algorithm if digest else "sha256")
     if algorithm not in ALGORITHMS:
         message = f"blobs are not hashed with that algorithm here; use one of {', '.join(ALGORITHMS)}"
         raise DigestInvalid(message)
@@ -115,7 +116,10 @@ def _announced(request: Request, upload: Upload) -> tuple[int | None, int | None
         raise RangeInvalid(message, headers=dict(_headers(request, upload)))
     first, last = int(match[1]), int(match[2])
     promised = last - first + 1
-    if promised < 0 or (length is not None and length != promised):
+    if promised < 1:
+        message = f"Content-Range {first}-{last} ends before it begins"
+        raise RangeInvalid(message, headers=dict(_headers(request, upload)))
+    if length is not None and length != promised:
         message = f"Content-Range {first}-{last} and the length of the body ({length}) do not agree"
         raise SizeInvalid(message)
     return first, promised

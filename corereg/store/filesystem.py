@@ -99,7 +99,7 @@ class FsspecStorage(Storage):
 
     def __init__(self, fs: Any, root: str = "", *, folders: bool | None = None) -> None:
         self.fs = getattr(fs, "sync_fs", fs)  # AsyncFileSystemWrapper only adds threads, and loses `open`
-        self.root = str(self.fs._strip_protocol(root)).rstrip("/")  # noqa: SLF001 - fsspec's word for "normalize"
+        self.root = str(self.fs._strip_protocol(root))  # noqa: SLF001 - fsspec's word for "normalize"
         self._native = bool(self.fs.async_impl and self.fs.asynchronous)
         self.folders = not self.fs.async_impl if folders is None else folders
         self._threads = Threads(self.threads, "fsspec")
@@ -316,7 +316,8 @@ class FsspecStorage(Storage):
             raise StorageUnavailable(f"{self._place(key)}: {type(error).__name__}: {error}") from error
 
     def _path(self, key: str) -> str:
-        return f"{self.root}/{key}" if key else self.root
+        between = "/" if key and self.root and not self.root.endswith("/") else ""
+        return f"{self.root}{between}{key}"
 
     def _place(self, key: str) -> str:
         return str(self.fs.unstrip_protocol(self._path(key)))

@@ -26,7 +26,7 @@ from sqlalchemy import bindparam
 
 from corereg.oci.digest import Digest, hasher
 from corereg.oci.errors import BlobUploadUnknown, DigestInvalid, RangeInvalid, SizeInvalid
-from corereg.store.database import Database, Query, Transaction, now
+from corereg.store.database import Database, Query, Row, Transaction, now
 from corereg.store.schema import uploads
 from corereg.store.storage import KeyMissing, State, Storage, StorageError, Writer
 
@@ -161,7 +161,7 @@ class Uploads:
         row = await self.database.row(FIND, id=upload)
         if row is None or row[1] != repository or row[2] != subject:
             raise BlobUploadUnknown
-        return Upload(*row[:5], state=msgspec.json.decode(row[5]))
+        return _upload(row)
 
     async def append(
         self, upload: Upload, chunks: AsyncIterator[bytes], *, start: int | None = None, length: int | None = None
@@ -227,7 +227,7 @@ class Uploads:
         for row in await self.database.rows(
             sa.select(*_columns).where(uploads.c.updated_at < old, uploads.c.leased_until < now()).limit(1000)
         ):
-            await self._discard(Upload(*row[:5], state=msgspec.json.decode(row[5])))
+            await self._discard(_upload(row))
             dropped += 1
         async for stat in self.storage.uploads():
             if stat.modified is not None and stat.modified * SECOND > now() - orphan_age * SECOND:
@@ -444,3 +444,8 @@ async def _both(first: Awaitable[None], second: Awaitable[None]) -> None:
 
 def _encode(state: State) -> str:
     return msgspec.json.encode(state).decode()
+
+
+def _upload(row: Row) -> Upload:
+    upload, repository, subject, algorithm, received, state = row
+    return Upload(upload, repository, subject, algorithm, received, msgspec.json.decode(state))

@@ -567,7 +567,8 @@ class RegistryClient:
         request = httpx2.Request(
             method,
             origin + "/",
-            headers=[*headers, *extra],
+            # As bytes: a test may want to send what no client would.
+            headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in [*headers, *extra]],
             content=body or None,
             extensions={"target": url[len(origin) :].encode("latin-1") or b"/"},
         )

@@ -16,7 +16,13 @@ from uuid import uuid4
 
 import pytest
 
+from corereg.http.app import asgi
 from corereg.testing.client import Application, Credentials, RegistryClient, Tokens
+from corereg.testing.registry import Person, may, scratch
+
+PASSWORD = "a password for tests only"
+OTHER = "other"
+OTHER_PASSWORD = "another password for tests only"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -72,17 +78,26 @@ def corereg_database(pytestconfig: pytest.Config) -> str | None:
     return url
 
 
-# ----------------------------------------------------------------------------------------------------------------------
-# The registry of this process. Whoever builds it replaces the body of `corereg_app` (any scope will do; it may be an
-# async fixture): build a Registry from `corereg_storage` and `corereg_database`, whose administrator is
-# `corereg_credentials`, and yield its ASGI application; yield None when `corereg_url` is given.
-# ----------------------------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="session")
-def corereg_app(corereg_url: str | None) -> Application | None:
+async def corereg_app(
+    corereg_url: str | None,
+    corereg_storage: str | None,
+    corereg_database: str | None,
+    tmp_path_factory: pytest.TempPathFactory,
+    pytestconfig: pytest.Config,
+) -> AsyncIterator[Application | None]:
     """The registry in this process as an ASGI application; None when a URL names another one."""
-    return None
+    if corereg_url is not None:
+        yield None
+        return
+    namespace = pytestconfig.getoption("--corereg-namespace")
+    people = {
+        pytestconfig.getoption("--corereg-user"): Person(PASSWORD),
+        OTHER: Person(OTHER_PASSWORD, grants=(may(f"{namespace}-other/*", "pull", "push", "delete"),)),
+    }
+    folder = tmp_path_factory.mktemp("corereg")
+    async with scratch(folder, people=people, storage=corereg_storage, database=corereg_database) as registry:
+        yield asgi(registry)
 
 
 # The visitors ---------------------------------------------------------------------------------------------------------
@@ -99,13 +114,15 @@ def corereg_credentials(pytestconfig: pytest.Config, corereg_url: str | None) ->
     """Who may do everything in `corereg_namespace`; None when the registry asks nobody to sign in."""
     named = _credentials(pytestconfig, "--corereg-user", "--corereg-password-env")
     if named is None and corereg_url is None:
-        return Credentials(pytestconfig.getoption("--corereg-user"), "a password for tests only")
+        return Credentials(pytestconfig.getoption("--corereg-user"), PASSWORD)
     return named
 
 
 @pytest.fixture(scope="session")
-def corereg_other_credentials(pytestconfig: pytest.Config) -> Credentials | None:
+def corereg_other_credentials(pytestconfig: pytest.Config, corereg_url: str | None) -> Credentials | None:
     """Who may sign in, but do nothing in `corereg_namespace`; None when the tests know nobody like that."""
+    if corereg_url is None:
+        return Credentials(OTHER, OTHER_PASSWORD)
     return _credentials(pytestconfig, "--corereg-other-user", "--corereg-other-password-env")
 
 
@@ -113,6 +130,8 @@ def corereg_other_credentials(pytestconfig: pytest.Config) -> Credentials | None
 def corereg_other_namespace(pytestconfig: pytest.Config) -> str | None:
     """Where `corereg_other_credentials` may push, if anywhere."""
     name: str | None = pytestconfig.getoption("--corereg-other-namespace")
+    if name is None and pytestconfig.getoption("--corereg-url") is None:
+        return f"{pytestconfig.getoption('--corereg-namespace')}-other"
     return name
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, ClassVar
 
 import anyio
@@ -35,7 +35,7 @@ class Answer(msgspec.Struct, frozen=True):
         return self.headers.get("connection", "").lower() == "close"
 
 
-class Closed(Exception):  # noqa: N818  # no error: some requests deserve nothing else
+class Closed(Exception):  # no error: some requests deserve nothing else
     """The server closed the connection instead of answering (further)."""
 
 
@@ -212,7 +212,9 @@ class RawWire:
         self, dial: Dial, client: RegistryClient, repository: str, length: str
     ) -> None:
         async with dial() as line:
-            await line.send(line.head("POST", f"/v2/{repository}/blobs/uploads/", ("Content-Length", length)) + b"hello")
+            await line.send(
+                line.head("POST", f"/v2/{repository}/blobs/uploads/", ("Content-Length", length)) + b"hello"
+            )
             assert (await line.answer()).status == 400
         await self.check_alive(client)
 
@@ -230,7 +232,10 @@ class RawWire:
             assert (await line.answer()).status == 501
         assert expect(await client.request("GET", location), 204).headers["range"] == "0-0"
 
-    @cases("body", [b"zz\r\nhello\r\n0\r\n\r\n", b"-5\r\nhello\r\n0\r\n\r\n", b"5\r\nhelloxx0\r\n\r\n", b"f" * 40 + b"\r\nx"])
+    @cases(
+        "body",
+        [b"zz\r\nhello\r\n0\r\n\r\n", b"-5\r\nhello\r\n0\r\n\r\n", b"5\r\nhelloxx0\r\n\r\n", b"f" * 40 + b"\r\nx"],
+    )
     async def test_broken_chunks_are_400_and_close_and_finish_no_blob(
         self, dial: Dial, client: RegistryClient, repository: str, body: bytes
     ) -> None:
@@ -401,10 +406,9 @@ class RawWire:
             await line.send(body)
             if int(length) == len(body):
                 await line.send(line.head("HEAD", "/v2/"))
-            try:  # either the connection is closed, or the body was read over and the next answer is that of HEAD
+            # Either the connection is closed, or the body was read over and the next answer is that of HEAD.
+            with suppress(Closed, TimeoutError):
                 assert (await line.answer("HEAD")).status in (200, 401)
-            except (Closed, TimeoutError):
-                pass
         await self.check_alive(client)
 
     def early_error(self, where: str, repository: str) -> tuple[str, list[tuple[str, str]], int]:

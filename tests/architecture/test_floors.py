@@ -27,6 +27,7 @@ FLOORS = {
     "corereg.http": 9,  # how it is said
     "corereg.registry": 8,
     "corereg.session": 7,  # what may be done
+    "corereg.signin": 7,
     "corereg.plugins": 6,  # who is asked
     "corereg.hookspecs": 5,
     "corereg.store": 4,  # what is kept
@@ -41,6 +42,7 @@ FLOORS = {
 # Neighbours on one floor that may meet, and why.
 BESIDE = {
     ("corereg.cli", "corereg.server"): "`corereg serve` starts it",
+    ("corereg.messages", "corereg.access"): "a route says which right it needs",
 }
 
 

@@ -168,7 +168,7 @@ def test_a_wrong_password_prints_our_sentence(docker: Docker, registry_server: S
 
 @both
 def test_an_unknown_user_gets_the_same_sentence(docker: Docker, registry_server: Server, trust: None) -> None:
-    refused = registry_server.token(ADMIN, "wrong", "repository:any:pull")
+    refused = registry_server.token("nobody-there", "wrong", "repository:any:pull")
     assert refused.sentence in docker.login(registry_server.address, "nobody-here", "wrong", status=None).text
 
 

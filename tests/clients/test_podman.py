@@ -34,9 +34,9 @@ def test_login_push_pull_logout(
 ) -> None:
     address = registry_server.address
     name = f"{address}/{repository}:1"
-    login = ("login", *connection, "--username", ADMIN, "--password-stdin", address)
-    assert "invalid username/password" in builder(*login, stdin="wrong", status=None).text
-    assert "Login Succeeded" in builder(*login, stdin=PASSWORD).text
+    login = ("login", *connection, "--password-stdin")
+    assert "invalid username/password" in builder(*login, "--username=nobody", address, stdin="wrong", status=None).text
+    assert "Login Succeeded" in builder(*login, f"--username={ADMIN}", address, stdin=PASSWORD).text
 
     builder("push", *connection, local, f"docker://{name}")
     assert registry_server.manifest_digest(repository, "1") is not None

@@ -165,9 +165,9 @@ def test_login_and_logout(
     connection = options[""][1:]
     place = f"docker://{registry_server.address}/{repository}:1"
     skopeo("copy", *options["dest-"], layout.name(layout.image(layers[:1]), "1"), place)
-    login = ("login", *connection, "--username", ADMIN, "--password-stdin", registry_server.address)
-    assert "invalid username/password" in skopeo(*login, stdin="wrong", status=None).text
-    assert "Login Succeeded" in skopeo(*login, stdin=PASSWORD).text
+    login = ("login", *connection, "--password-stdin", registry_server.address)
+    assert "invalid username/password" in skopeo(*login, "--username", "nobody", stdin="wrong", status=None).text
+    assert "Login Succeeded" in skopeo(*login, "--username", ADMIN, stdin=PASSWORD).text
     skopeo("inspect", *connection, place)
     skopeo("logout", registry_server.address)
     skopeo("inspect", *connection, place, status=None)

@@ -61,10 +61,12 @@ class FolderStorage(Storage):
         return FolderWriter(appender, self._threads, place)
 
     async def read_upload(self, upload: str, state: State, size: int) -> AsyncGenerator[bytes]:
+        names = upload_names(upload)
         left = size
-        async for piece in self._pieces(upload_names(upload), 0, size):
-            left -= len(piece)
-            yield piece
+        if size:  # where nothing has come yet there is no file
+            async for piece in self._pieces(names, 0, size):
+                left -= len(piece)
+                yield piece
         if left:
             raise KeyMissing(f"Upload {upload} has {size - left} bytes, not {size}.")
 

@@ -1,0 +1,120 @@
+"""What every command gets as ``context.obj``: the configuration, and a registry to work on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:  # for the types alone: `corereg --help` must not wait for a database driver; lower floors, all of them
+    from corereg.config import Config
+    from corereg.registry import Registry
+
+Result = TypeVar("Result")
+
+FAILED, USAGE, NOT_FOUND, NOT_ALLOWED, CONFLICT, PROBLEMS, INTERRUPTED = 1, 2, 3, 4, 5, 9, 130
+"""Exit statuses."""
+
+FILE = Path("corereg.toml")
+"""The configuration that is read when nobody names one and this file is in the working directory."""
+
+
+class Failure(click.ClickException):
+    """Ends a command with one sentence on standard error and an exit status."""
+
+    def __init__(self, message: str, status: int = FAILED) -> None:
+        super().__init__(message)
+        self.exit_code = status
+
+
+class CommandContext:
+    """What the options before and after a command's name say.
+
+    `config` is read when it is first asked for. A command that works on the registry passes an async function to `run`.
+    """
+
+    def __init__(self) -> None:
+        self.file: Path | None = None
+        self.overrides: dict[str, Any] = {}
+
+    @cached_property
+    def config(self) -> Config:
+        """The configuration: file, environment, options. Raises ConfigError."""
+        from corereg.config import Config  # noqa: PLC0415 - loaded when a command needs it
+
+        return Config.load(self.config_file, os.environ, self.overrides)
+
+    @property
+    def config_file(self) -> Path | None:
+        """``--config``, else COREREG_CONFIG, else ./corereg.toml where there is one, else none."""
+        named = self.file or os.environ.get("COREREG_CONFIG")
+        if named:
+            return Path(named)
+        return FILE if FILE.is_file() else None
+
+    def run(self, work: Callable[[Registry], Awaitable[Result]]) -> Result:
+        """Open the registry of `config`, await ``work(registry)``, close; what it returned.
+
+        The registry does no background work meanwhile. Errors that are nobody's bug end the command with a sentence and
+        the exit status that fits.
+        """
+        from corereg.registry import Registry  # noqa: PLC0415 - loaded when a command needs it
+
+        async def opened() -> Result:
+            registry = Registry(self.config)
+            await registry.open(background=False)
+            try:
+                return await work(registry)
+            finally:
+                await registry.close()
+
+        return self.loop(opened())
+
+    def loop(self, work: Any) -> Any:
+        """Await something in an event loop of its own, with the log on standard error."""
+        import msgspec  # noqa: PLC0415 - loaded when a command needs it
+
+        from corereg.server.logs import start_logging  # noqa: PLC0415
+
+        config = self.config.log
+        start_logging(config if config.level == "debug" else msgspec.structs.replace(config, level="warning"))
+        with told():
+            return asyncio.run(work)
+
+
+class told:  # noqa: N801 - reads as a word: with told()
+    """Turns errors that are nobody's bug into a `Failure`."""
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Raise the Failure."""
+        if error is None or isinstance(error, click.ClickException | click.exceptions.Exit | click.Abort | SystemExit):
+            return
+        if isinstance(error, KeyboardInterrupt):
+            sys.exit(INTERRUPTED)
+        from corereg.server.failure import sentence  # noqa: PLC0415 - only where something went wrong
+
+        message = sentence(error)
+        if message is not None:
+            raise Failure(message, _status(error)) from error
+
+
+def _status(error: BaseException) -> int:
+    from corereg.oci.errors import OCIError  # noqa: PLC0415 - only where something went wrong
+    from corereg.store.database import Conflict  # noqa: PLC0415
+
+    if isinstance(error, Conflict):
+        return CONFLICT
+    if isinstance(error, OCIError):
+        return {401: NOT_ALLOWED, 403: NOT_ALLOWED, 404: NOT_FOUND, 409: CONFLICT, 412: CONFLICT}.get(
+            error.status, FAILED
+        )
+    return FAILED

@@ -1,0 +1,299 @@
+"""``corereg user``: on the local data, whether or not a server runs on it."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import IO, Any, Literal, Protocol
+
+import click
+import msgspec
+
+from corereg import OCIError, Registry
+from corereg_accounts.names import NameRefused, check_email, check_name
+from corereg_accounts.passwords import PasswordRefused, Passwords, check_strength
+from corereg_accounts.users import User, Users, rfc3339
+
+LONGEST_INPUT = 4096
+"""Bytes that are read in search of a password."""
+EXITS = {400: 2, 401: 4, 403: 4, 404: 3, 409: 5}
+"""What the registry refuses with which status, as an exit code; 1 for everything else."""
+
+Work = Callable[[Registry, Users], Awaitable[None]]
+
+
+class Runs(Protocol):
+    """What the command line hands to every command: opens the registry of the configuration, and works on it."""
+
+    def run(self, work: Callable[[Registry], Awaitable[None]], /) -> object:
+        """Run `work` on the open registry."""
+
+
+class Failed(click.ClickException):
+    """A command that ends with a sentence and an exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]  # one class for all exit codes
+
+
+def _run(runs: Runs, work: Work) -> None:
+    async def on(registry: Registry) -> None:
+        with Passwords() as passwords:
+            try:
+                await work(registry, Users(registry.database, passwords))
+            except OCIError as error:
+                raise Failed(error.message, EXITS.get(error.status, 1)) from error
+
+    runs.run(on)
+
+
+# ---- what several commands take ----
+
+
+def _good_name(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    try:
+        check_name(value)
+    except NameRefused as error:
+        raise click.BadParameter(error.message) from error
+    return value
+
+
+def _good_email(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None:
+        try:
+            check_email(value)
+        except NameRefused as error:
+            raise click.BadParameter(error.message) from error
+    return value
+
+
+def _with_password(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that say where the password is: never on the command line itself, where every process sees it."""
+    command = click.option("--password-file", type=click.File("rb"), help="Read the password from a file.")(command)
+    return click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")(command)
+
+
+def _password(file: IO[bytes] | None, *, stdin: bool) -> str:
+    if stdin and file is not None:
+        message = "--password-stdin and --password-file exclude each other"
+        raise click.UsageError(message)
+    if stdin:
+        file = click.get_binary_stream("stdin")
+    if file is None:
+        return _asked()
+    return _good_password(_read(file))
+
+
+def _read(file: IO[bytes]) -> str:
+    data = file.read(LONGEST_INPUT + 1)
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        message = "the password is not UTF-8"
+        raise click.UsageError(message) from None
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _asked() -> str:
+    if not sys.stdin.isatty():
+        message = "there is no terminal to ask for the password; use --password-stdin or --password-file"
+        raise click.UsageError(message)
+    password: str = click.prompt(
+        "Password", hide_input=True, confirmation_prompt=True, value_proc=_good_password, err=True
+    )
+    return password
+
+
+def _good_password(password: str) -> str:
+    try:
+        check_strength(password)
+    except PasswordRefused as error:
+        raise click.UsageError(error.message) from error
+    return password
+
+
+# ---- the commands ----
+
+
+@click.group("user")
+def user_group() -> None:
+    r"""Make and change the users of this registry.
+
+    \b
+    corereg user create alice
+    corereg user password alice
+    corereg user list
+    """
+
+
+@user_group.command("create")
+@click.argument("name", callback=_good_name)
+@click.option("--admin", is_flag=True, help="An administrator, who may do everything.")
+@click.option("--email", metavar="ADDRESS", callback=_good_email, help="An email address.")
+@_with_password
+@click.pass_obj
+def create(
+    runs: Runs, name: str, *, admin: bool, email: str | None, password_stdin: bool, password_file: IO[bytes] | None
+) -> None:
+    """Make a user."""
+    password = _password(password_file, stdin=password_stdin)
+
+    async def work(registry: Registry, users: Users) -> None:
+        user = await users.create(registry.session(), name, password, administrator=admin, email=email)
+        click.echo(f"created {user.name}")
+        with suppress(OCIError):  # another plugin that fails now does not undo the user
+            if not (await registry.session_for(user.identity())).grants:
+                _note(f'{user.name} may do nothing yet; [accounts] signed_in = "push" lets every user push and pull')
+
+    _run(runs, work)
+
+
+@user_group.command("password")
+@click.argument("name")
+@_with_password
+@click.pass_obj
+def password(runs: Runs, name: str, *, password_stdin: bool, password_file: IO[bytes] | None) -> None:
+    """Give a user another password."""
+    new = _password(password_file, stdin=password_stdin)
+
+    async def work(registry: Registry, users: Users) -> None:
+        user = await users.named(name)
+        await users.set_password(registry.session(), user, new)
+        click.echo(f"{user.name} has a new password; every client has to sign in again")
+
+    _run(runs, work)
+
+
+@user_group.command("list")
+@click.option("-o", "--output", type=click.Choice(["table", "json", "name"]), default="table", help="How to print it.")
+@click.pass_obj
+def list_users(runs: Runs, output: Literal["table", "json", "name"]) -> None:
+    """List the users."""
+
+    async def work(_registry: Registry, users: Users) -> None:
+        everyone = await users.everyone()
+        if output == "json":
+            click.echo(msgspec.json.encode({"items": [_item(user) for user in everyone], "next": None}).decode())
+        elif output == "name":
+            click.echo("".join(f"{user.name}\n" for user in everyone), nl=False)
+        else:
+            rows = [_row(user) for user in everyone]
+            click.echo("\n".join(_table(("NAME", "ID", "ADMINISTRATOR", "DISABLED", "EMAIL"), rows)))
+
+    _run(runs, work)
+
+
+@user_group.command("disable")
+@click.argument("name")
+@click.pass_obj
+def disable(runs: Runs, name: str) -> None:
+    """Keep a user out, within seconds, whatever they are signed in with."""
+    _run(runs, _switch(name, disabled=True))
+
+
+@user_group.command("enable")
+@click.argument("name")
+@click.pass_obj
+def enable(runs: Runs, name: str) -> None:
+    """Let a disabled user in again."""
+    _run(runs, _switch(name, disabled=False))
+
+
+def _switch(name: str, *, disabled: bool) -> Work:
+    word = "disabled" if disabled else "enabled"
+
+    async def work(registry: Registry, users: Users) -> None:
+        user = await users.named(name)
+        if user.disabled is disabled:
+            click.echo(f"{user.name} is {word} already")
+            return
+        await users.set_disabled(registry.session(), user, disabled=disabled)
+        click.echo(f"{word} {user.name}")
+        await _warn(users)
+
+    return work
+
+
+@user_group.command("delete")
+@click.argument("name")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def delete(runs: Runs, name: str, *, yes: bool) -> None:
+    """Delete a user. What they pushed stays."""
+    if not yes and not sys.stdin.isatty():
+        message = "there is no terminal to ask on; use --yes to delete without being asked"
+        raise click.UsageError(message)
+    if not yes:
+        click.confirm(f"Delete the user {name}?", abort=True, err=True)
+
+    async def work(registry: Registry, users: Users) -> None:
+        user = await users.named(name)
+        await users.delete(registry.session(), user)
+        click.echo(f"deleted {user.name}")
+        await _warn(users)
+
+    _run(runs, work)
+
+
+@user_group.command("admin")
+@click.argument("name")
+@click.option("--grant/--revoke", default=None, required=True, help="Make an administrator, or an ordinary user.")
+@click.pass_obj
+def admin(runs: Runs, name: str, *, grant: bool) -> None:
+    """Make a user an administrator, or an ordinary user again."""
+
+    async def work(registry: Registry, users: Users) -> None:
+        user = await users.named(name)
+        what = "an administrator" if grant else "an ordinary user"
+        if user.administrator is grant:
+            click.echo(f"{user.name} is {what} already")
+            return
+        await users.set_administrator(registry.session(), user, administrator=grant)
+        click.echo(f"{user.name} is {what} now")
+        await _warn(users)
+
+    _run(runs, work)
+
+
+# ---- what is printed ----
+
+
+async def _warn(users: Users) -> None:
+    if not any(user.administrator and not user.disabled for user in await users.everyone()):
+        _note("no local administrator is left who can sign in; `corereg user create NAME --admin` makes one")
+
+
+def _note(sentence: str) -> None:
+    click.echo(f"note: {sentence}", err=True)
+
+
+def _row(user: User) -> tuple[str, ...]:
+    def flag(value: bool) -> str:  # noqa: FBT001 - one cell
+        return "yes" if value else "-"
+
+    return (user.name, str(user.id), flag(user.administrator), flag(user.disabled), user.email or "-")
+
+
+def _item(user: User) -> dict[str, Any]:
+    times = {"created_at": rfc3339(user.created_at), "updated_at": rfc3339(user.updated_at)}
+    return msgspec.structs.asdict(user) | times
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    lines = [head, *rows]
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+
+
+def _width(text: str) -> int:
+    """Cells of a terminal: Chinese takes two, an accent none."""
+    return sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+    )

@@ -1,0 +1,236 @@
+"""The store of users. Reading is free; every change goes through a Session, which asks, writes and records."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import bindparam
+
+from corereg import Action, Change, Database, DatabaseError, Identity, OCIError, Query, Session, Unauthorized, now
+from corereg_accounts.names import check_email, check_name, key_of, problem_of
+from corereg_accounts.passwords import Passwords, check_strength
+from corereg_accounts.schema import users
+
+log = logging.getLogger(__name__)
+
+SOURCE = "accounts"
+"""The `Identity.source` of local users."""
+PREFIX = "user:"
+LARGEST_ID = 2**63 - 1
+CREATE, UPDATE, DELETE = (Action("user", word) for word in ("create", "update", "delete"))
+
+
+class UserUnknown(OCIError, code="NOT_FOUND", status=404):
+    """No user has this name, or this id."""
+
+
+class NameTaken(OCIError, code="CONFLICT", status=409):
+    """A user has this name already."""
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """A local user. Times are microseconds since 1970, UTC."""
+
+    id: int
+    name: str
+    email: str | None
+    realname: str
+    comment: str
+    administrator: bool
+    disabled: bool
+    created_at: int
+    updated_at: int
+
+    @property
+    def subject(self) -> str:
+        """What rights and revocations count on; not the name, which another user may have one day."""
+        return f"{PREFIX}{self.id}"
+
+    def identity(self) -> Identity:
+        """The user as somebody who asks."""
+        return Identity(name=self.name, subject=self.subject, administrator=self.administrator, source=SOURCE)
+
+
+FIELDS = tuple(users.c[name] for name in User.__struct_fields__)
+BY_ID = Query(sa.select(*FIELDS).where(users.c.id == bindparam("id", type_=sa.BigInteger)))
+BY_NAME = Query(sa.select(*FIELDS, users.c.password_hash).where(users.c.name_key == bindparam("key")))
+
+
+def _user(row: Any) -> User:
+    fields = dict(zip(User.__struct_fields__, row, strict=False))  # a password hash may follow
+    fields |= {flag: bool(fields[flag]) for flag in ("administrator", "disabled")}
+    return User(**fields)
+
+
+class Users:
+    """The users of one registry."""
+
+    def __init__(self, database: Database, passwords: Passwords) -> None:
+        self.database = database
+        self.passwords = passwords
+
+    # ---- reading ----
+
+    async def with_id(self, user_id: int) -> User | None:
+        """The user of that id."""
+        row = await self.database.row(BY_ID, id=user_id) if 0 < user_id <= LARGEST_ID else None
+        return _user(row) if row else None
+
+    async def of(self, identity: Identity) -> User | None:
+        """The user an identity stands for; None when it is of another kind, or the user was deleted."""
+        number = identity.subject.removeprefix(PREFIX)
+        if identity.source != SOURCE or not (number.isascii() and number.isdigit()):
+            return None
+        return await self.with_id(int(number))
+
+    async def named(self, name: str) -> User:
+        """The user of that name, in any case. Raises UserUnknown."""
+        row = await self._row(name)
+        if row is None:
+            message = f"there is no user {name!r}"
+            raise UserUnknown(message)
+        return _user(row)
+
+    async def _row(self, name: str) -> Any:
+        return await self.database.row(BY_NAME, key=key_of(name)) if problem_of(name) is None else None
+
+    async def everyone(self) -> list[User]:
+        """All users, by name."""
+        return [_user(row) for row in await self.database.rows(sa.select(*FIELDS).order_by(users.c.name_key))]
+
+    async def none_yet(self) -> bool:
+        """Whether there is no user at all."""
+        return await self.database.row(sa.select(users.c.id).limit(1)) is None
+
+    # ---- signing in ----
+
+    async def check(self, name: str, password: str) -> User | None:
+        """The user, if this is the password; as slow for a name nobody has. Raises Unauthorized for a disabled one."""
+        row = await self._row(name)
+        kept = row[-1] if row else None
+        if not await self.passwords.verify(kept, password) or row is None:
+            return None
+        user = _user(row)
+        if user.disabled:
+            raise disabled(user)
+        if self.passwords.outdated(row[-1]):
+            await self._rehash(user, row[-1], password)
+        return user
+
+    async def _rehash(self, user: User, old: str, password: str) -> None:
+        """Keep the same password with today's parameters. No change that anybody sees, so nothing is recorded."""
+        new = await self.passwords.hash(password)
+        same = sa.update(users).where(users.c.id == user.id, users.c.password_hash == old)
+        try:
+            async with self.database.transaction() as tx:
+                await tx.execute(same.values(password_hash=new))
+        except DatabaseError as error:  # a read-only disk is no reason to keep anybody out
+            log.warning("the password of user %d keeps its old hash for now: %s", user.id, error)
+
+    # ---- changing ----
+
+    async def create(
+        self,
+        session: Session,
+        name: str,
+        password: str,
+        *,
+        administrator: bool = False,
+        email: str | None = None,
+        realname: str = "",
+        comment: str = "",
+    ) -> User:
+        """Make a user. Raises NameRefused, PasswordRefused or NameTaken."""
+        await session.require(CREATE)  # before a hash is made for nobody
+        check_name(name)
+        check_strength(password)
+        if email is not None:
+            check_email(email)
+        fields = {"name": name, "email": email, "realname": realname, "comment": comment, "disabled": False}
+        fields |= {"administrator": administrator, "password_hash": await self.passwords.hash(password)}
+        return await self._insert(session, fields)
+
+    async def _insert(self, session: Session, fields: dict[str, Any]) -> User:
+        name, at = fields["name"], now()
+        details = {"name": name, "administrator": fields["administrator"]}
+        insert = self.database.insert(users).values(
+            **{key: int(value) if isinstance(value, bool) else value for key, value in fields.items()},
+            name_key=key_of(name),
+            created_at=at,
+            updated_at=at,
+        )
+        async with session.change(session.operation("user.create", details=details), needs=CREATE) as change:
+            row = await change.tx.row(insert.on_conflict_do_nothing(index_elements=["name_key"]).returning(*FIELDS))
+            if row is None:
+                message = f"the name {name!r} is taken; choose another one"
+                raise NameTaken(message)
+            user = _user(row)
+            change.details["subject"] = user.subject
+        return user
+
+    async def set_password(self, session: Session, user: User, password: str, *, own: bool = False) -> None:
+        """Give a user another password; whatever signed in with the old one has to do so again.
+
+        `own`: the session's identity is the user, and has proven to know the old one.
+        """
+        if not own:
+            await session.require(UPDATE)
+        check_strength(password)
+        kept = await self.passwords.hash(password)
+        async with self._change(session, "user.password", user, None if own else UPDATE) as change:
+            await self._write(change, user, password_hash=kept)
+            change.revoke(user.subject)
+
+    async def set_disabled(self, session: Session, user: User, *, disabled: bool) -> None:
+        """Keep a user out, at once and everywhere; or let them in again."""
+        kind = "user.disable" if disabled else "user.enable"
+        async with self._change(session, kind, user, UPDATE) as change:
+            await self._write(change, user, disabled=int(disabled))
+            if disabled:
+                change.revoke(user.subject)
+
+    async def set_administrator(self, session: Session, user: User, *, administrator: bool) -> None:
+        """Make a user an administrator, or an ordinary user."""
+        async with self._change(session, "user.update", user, UPDATE) as change:
+            await self._write(change, user, administrator=int(administrator))
+            change.details["administrator"] = administrator
+            change.rights_changed(user.subject)
+
+    async def delete(self, session: Session, user: User) -> None:
+        """Forget a user. Who gets the name later is somebody else."""
+        async with self._change(session, "user.delete", user, DELETE) as change:
+            if not await change.tx.execute(sa.delete(users).where(users.c.id == user.id)):
+                raise _gone(user)
+            change.revoke(user.subject)
+
+    @asynccontextmanager
+    async def _change(self, session: Session, kind: str, user: User, needs: Action | None) -> AsyncGenerator[Change]:
+        operation = session.operation(kind, details={"name": user.name, "subject": user.subject})
+        async with session.change(operation, needs=needs) as change:
+            yield change
+
+    async def _write(self, change: Change, user: User, **values: Any) -> None:
+        update = sa.update(users).where(users.c.id == user.id).values(updated_at=now(), **values)
+        if not await change.tx.execute(update):
+            raise _gone(user)
+
+
+def rfc3339(microseconds: int) -> str:
+    """A time with milliseconds, UTC, as Harbor writes it."""
+    moment = datetime.fromtimestamp(microseconds // 1000 / 1000, UTC)
+    return f"{moment.isoformat(timespec='milliseconds').removesuffix('+00:00')}Z"
+
+
+def disabled(user: User) -> Unauthorized:
+    """Why a disabled user may not sign in."""
+    return Unauthorized(f"{user.name} is disabled; ask an administrator")
+
+
+def _gone(user: User) -> UserUnknown:
+    return UserUnknown(f"the user {user.name!r} was deleted a moment ago")

@@ -1,0 +1,203 @@
+"""A right that is taken away is gone on every node within seconds: for tokens, remembered passwords and Basic."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import httpx2
+import pytest
+
+from corereg import Registry, asgi
+from corereg.access import EVERYTHING
+from corereg.store import rights
+from corereg.testing.client import AppTransport
+from corereg.testing.registry import People, Person, may, scratch
+
+pytestmark = pytest.mark.anyio
+
+BOUND = 5.0
+"""Seconds after which a change must be seen everywhere."""
+
+
+def people_of(registry: Registry) -> dict[str, Person]:
+    plugin = next(each.plugin for each in registry.plugins if each.name == "people")
+    assert isinstance(plugin, People)
+    return plugin.people
+
+
+@asynccontextmanager
+async def two_nodes(folder: Path) -> AsyncIterator[tuple[Registry, Registry, httpx2.AsyncClient, httpx2.AsyncClient]]:
+    """Two registries on one folder that share what the people plugin knows, as two processes share its table."""
+    people = {
+        "admin": Person("admin secret"),
+        "alice": Person("alice secret", grants=(may("demo/*", "pull", "push"),)),
+    }
+    async with scratch(folder, people=people) as first, scratch(folder, people=people) as second:
+        for registry in (first, second):
+            plugin = next(each.plugin for each in registry.plugins if each.name == "people")
+            plugin.people = people
+        async with (
+            httpx2.AsyncClient(transport=AppTransport(asgi(first)), base_url="http://first.test") as here,
+            httpx2.AsyncClient(transport=AppTransport(asgi(second)), base_url="http://second.test") as there,
+        ):
+            yield first, second, here, there
+
+
+async def token(client: httpx2.AsyncClient, name: str, scope: str) -> str:
+    answer = await client.get(
+        "/service/token", params={"service": "corereg", "scope": scope}, auth=(name, f"{name} secret")
+    )
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["token"])
+
+
+async def tags(client: httpx2.AsyncClient, bearer: str) -> httpx2.Response:
+    return await client.get("/v2/demo/app/tags/list", headers={"Authorization": f"Bearer {bearer}"})
+
+
+async def push(client: httpx2.AsyncClient, bearer: str) -> httpx2.Response:
+    return await client.post("/v2/demo/app/blobs/uploads/", headers={"Authorization": f"Bearer {bearer}"})
+
+
+async def seen(client: httpx2.AsyncClient, bearer: str, status: int) -> httpx2.Response:
+    """The first answer with that status; fails when it does not come within the bound."""
+    with anyio.fail_after(BOUND):
+        while (answer := await tags(client, bearer)).status_code != status:
+            await anyio.sleep(0.1)
+    return answer
+
+
+async def change(registry: Registry, *subjects: str, revoke: bool = False) -> None:
+    """What a plugin does when it changes somebody's rights."""
+    session = registry.session()
+    async with session.change(session.operation("user.update")) as done:
+        (done.revoke if revoke else done.rights_changed)(*subjects)
+
+
+async def test_a_role_that_is_lowered_narrows_tokens_already_handed_out(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path) as (first, _, here, there):
+        bearer = await token(here, "alice", "repository:demo/app:pull,push")
+        for client in (here, there):
+            assert (await tags(client, bearer)).status_code == 404, "may pull; nothing is there"
+            assert (await push(client, bearer)).status_code == 202
+        people_of(first)["alice"].grants = (may("demo/*", "pull"),)
+        await change(first, "user:alice")
+        assert (await push(here, bearer)).status_code == 403, "where it was changed, at once"
+        with anyio.fail_after(BOUND):
+            while (await push(there, bearer)).status_code != 403:
+                await anyio.sleep(0.1)
+        assert (await tags(there, bearer)).status_code == 404, "what is left still holds"
+
+
+async def test_a_member_removed(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path) as (first, _, here, there):
+        bearer = await token(there, "alice", "repository:demo/app:pull")
+        assert (await tags(there, bearer)).status_code == 404
+        people_of(first)["alice"].grants = ()
+        await change(first, "user:alice")
+        answer = await seen(there, bearer, 403)
+        assert answer.json()["errors"][0]["code"] == "DENIED"
+        assert (await tags(here, bearer)).status_code == 403
+
+
+async def test_a_right_that_is_given_back_widens_the_token_again_but_never_beyond_what_it_asked(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path) as (first, _, here, _there):
+        bearer = await token(here, "alice", "repository:demo/app:pull")
+        assert (await push(here, bearer)).status_code == 401, "not asked for, but could be: ask for another token"
+        people_of(first)["alice"].grants = (EVERYTHING,)
+        await change(first, "user:alice")
+        assert (await tags(here, bearer)).status_code == 404
+        assert (await push(here, bearer)).status_code == 401
+
+
+async def test_a_disabled_user(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path) as (first, _, here, there):
+        bearer = await token(here, "alice", "repository:demo/app:pull")
+        assert (await tags(there, bearer)).status_code == 404
+        people_of(first)["alice"].disabled = True
+        await change(first, "user:alice")
+        answer = await seen(there, bearer, 401)
+        assert "disabled" in answer.json()["errors"][0]["message"]
+        refused = await here.get("/service/token", auth=("alice", "alice secret"))
+        assert refused.status_code == 401, "a remembered password is worth nothing either"
+        assert "disabled" in refused.json()["errors"][0]["message"]
+
+
+async def test_a_changed_password_ends_tokens_and_remembered_passwords(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path) as (first, _, here, there):
+        bearer = await token(here, "alice", "repository:demo/app:pull")
+        assert (await tags(there, bearer)).status_code == 404
+        basic = await there.get("/v2/", auth=("alice", "alice secret"))
+        assert basic.status_code == 200
+        people_of(first)["alice"].password = "new"  # noqa: S105
+        await change(first, "user:alice", revoke=True)
+        answer = await seen(there, bearer, 401)
+        assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+        assert (await there.get("/v2/", auth=("alice", "alice secret"))).status_code == 401
+        assert (await there.get("/v2/", auth=("alice", "new"))).status_code == 200
+
+
+async def test_a_token_minted_after_the_change_is_believed(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path) as (first, _, here, there):
+        await change(first, "user:alice", revoke=True)
+        fresh = await token(here, "alice", "repository:demo/app:pull")
+        await anyio.sleep(rights.INTERVAL * 1.2)
+        assert (await tags(there, fresh)).status_code == 404
+        assert (await tags(here, fresh)).status_code == 404
+
+
+async def test_a_change_for_everybody(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path) as (first, _, here, there):
+        bearer = await token(here, "alice", "repository:demo/app:pull")
+        assert (await tags(there, bearer)).status_code == 404
+        people_of(first)["alice"].grants = ()
+        await change(first, "*")
+        await seen(there, bearer, 403)
+
+
+async def test_a_group_that_loses_its_right(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path) as (first, _, here, there):
+        people_of(first)["alice"].groups = ("group:ops",)
+        bearer = await token(here, "alice", "repository:demo/app:pull")
+        assert (await tags(there, bearer)).status_code == 404
+        people_of(first)["alice"].grants = ()
+        await change(first, "group:ops")
+        await seen(there, bearer, 403)
+
+
+async def test_what_anybody_may_do_is_withdrawn(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path) as (first, second, here, there):
+        for registry in (first, second):
+            plugin = next(each.plugin for each in registry.plugins if each.name == "people")
+            plugin.anonymous = (may("demo/*", "pull"),)
+        answer = await here.get("/service/token", params={"scope": "repository:demo/app:pull"})
+        bearer = answer.json()["token"]
+        assert (await tags(there, bearer)).status_code == 404
+        for registry in (first, second):
+            next(each.plugin for each in registry.plugins if each.name == "people").anonymous = ()
+        await change(first, "*")
+        await seen(there, bearer, 401)
+
+
+async def test_an_upload_begun_with_a_right_cannot_be_finished_without_it(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path) as (first, _, here, _there):
+        bearer = await token(here, "alice", "repository:demo/app:pull,push")
+        location = (await push(here, bearer)).headers["location"]
+        people_of(first)["alice"].grants = (may("demo/*", "pull"),)
+        await change(first, "user:alice")
+        answer = await here.patch(location, content=b"x", headers={"Authorization": f"Bearer {bearer}"})
+        assert answer.status_code == 403
+
+
+async def test_rotated_keys_are_known_on_the_other_node_and_old_tokens_still_hold(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path) as (first, _, here, there):
+        old = await token(here, "alice", "repository:demo/app:pull")
+        await first.rotate_keys()
+        new = await token(here, "alice", "repository:demo/app:pull")
+        assert old.split(".")[0] != new.split(".")[0], "another key"
+        for client in (here, there):
+            assert (await tags(client, old)).status_code == 404
+            assert (await tags(client, new)).status_code == 404
