@@ -106,6 +106,7 @@ class Registry:
         self._make_folder()
         try:
             await self._open_store()
+            await self.journal.register(self.plugins.observers())
             for each in self.plugins.lifespans(self):
                 await self._open.enter_async_context(each)
         except BaseException:

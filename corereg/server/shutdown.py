@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Coroutine
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -22,10 +23,14 @@ from corereg.server.transfers import Transfers
 log = logging.getLogger(__name__)
 
 CUT = 3.0
-"""Seconds that requests have to end after they were cut, and the server after that."""
-FAREWELL = 5.0
-"""Seconds connections have to close once no request is under way. A TLS client that is idle answers no goodbye, and
-the loop would wait for it for half a minute. What is unsent by then is at most 64 KiB and the client's own slowness."""
+"""Seconds that requests have to end after they were cut."""
+ENDING = 1.0
+"""Seconds the server has to come to its end once nothing is wanted of it any more."""
+FAREWELL = 2.0
+"""Seconds TLS connections have to close. A client that is idle answers no goodbye, and the loop would wait for it for
+half a minute."""
+LONG_FAREWELL = 10.0
+"""The same when a request was under way: the last 64 KiB of its answer may still be on their way to a slow client."""
 
 
 class Stop:
@@ -96,27 +101,27 @@ async def until_stopped(
         asked.cancel()
         watch.cancel()
         server.cancel()
-        await asyncio.wait({server}, timeout=CUT)
+        await asyncio.wait({server}, timeout=ENDING)
         if server.done() and not server.cancelled():
             server.exception()  # looked at; what fails while it is torn down is no news
 
 
 async def _finish(server: asyncio.Task[None], transfers: Transfers, *, timeout: float, tls: bool) -> None:
+    farewell = FAREWELL
     if transfers:
+        farewell = LONG_FAREWELL
         log.info("stopping; %d requests are under way and have %d s", len(transfers), timeout)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
-    idle = asyncio.create_task(transfers.none_left())
     try:
-        await asyncio.wait({server, idle}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        if idle.done():
-            patience = deadline - loop.time()
-            await asyncio.wait({server}, timeout=max(0.0, min(FAREWELL, patience) if tls else patience))
-        elif not server.done():
-            log.warning("stopping; %d requests took longer than %d s and are cut", transfers.cut(), timeout)
-            await asyncio.wait({server, idle}, timeout=CUT, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        idle.cancel()
+        await asyncio.wait_for(transfers.none_left(), timeout)
+    except TimeoutError:
+        log.warning("stopping; %d requests took longer than %d s and are cut", transfers.cut(), timeout)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(transfers.none_left(), CUT)
+        return
+    patience = max(0.0, deadline - loop.time())
+    await asyncio.wait({server}, timeout=min(farewell, patience) if tls else patience)
 
 
 def end_in(seconds: float, code: int) -> None:

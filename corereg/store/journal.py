@@ -14,7 +14,7 @@ import logging
 import os
 import secrets
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import anyio
@@ -102,6 +102,18 @@ class Journal:
         await self.database.lock(tx, "corereg journal")  # on PostgreSQL serials then commit in order
         await tx.execute(APPEND, **_parameters(happening, 1))
 
+    async def register(self, readers: Iterable[str]) -> None:
+        """Give each new reader a cursor: it starts with what happens from now on."""
+        known = {row[0] for row in await self.database.rows(sa.select(journal_cursors.c.reader))}
+        newest = sa.select(sa.func.coalesce(sa.func.max(journal.c.serial), 0)).scalar_subquery()
+        for reader in set(readers) - known:
+            async with self.database.transaction() as tx:
+                await tx.execute(
+                    self.database.insert(journal_cursors)
+                    .values(reader=reader, serial=newest, leased_until=0)
+                    .on_conflict_do_nothing(index_elements=["reader"])
+                )
+
     def committed(self) -> None:
         """Tell this process's readers that something new is there."""
         for event in self._wake.values():
@@ -129,7 +141,7 @@ class Journal:
         self.committed()
 
     async def run(self, observers: Mapping[str, Observer]) -> None:
-        """Flush and deliver until cancelled."""
+        """Flush, and deliver to observers that are registered, until cancelled."""
         async with anyio.create_task_group() as group:
             group.start_soon(self._flush_often)
             for reader, observer in observers.items():
@@ -159,7 +171,6 @@ class Journal:
 
     async def _deliver(self, reader: str, observer: Observer) -> bool:
         """Hand the next events to the observer; whether there were any."""
-        await self._register(reader)
         if not await self._waiting(reader):
             return False
         cursor = await self._claim(reader)
@@ -174,18 +185,6 @@ class Journal:
             with anyio.CancelScope(shield=True):
                 await self._release(reader, done)
         return done > cursor
-
-    async def _register(self, reader: str) -> None:
-        """A new reader starts with what happens from now on."""
-        if await self.database.row(sa.select(journal_cursors.c.serial).where(journal_cursors.c.reader == reader)):
-            return
-        newest = sa.select(sa.func.coalesce(sa.func.max(journal.c.serial), 0)).scalar_subquery()
-        async with self.database.transaction() as tx:
-            await tx.execute(
-                self.database.insert(journal_cursors)
-                .values(reader=reader, serial=newest, leased_until=0, failures=0)
-                .on_conflict_do_nothing(index_elements=["reader"])
-            )
 
     async def _waiting(self, reader: str) -> bool:
         newest = sa.select(sa.func.max(journal.c.serial)).scalar_subquery()

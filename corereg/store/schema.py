@@ -150,7 +150,6 @@ journal_cursors = sa.Table(
     sa.Column("serial", sa.BigInteger, nullable=False),
     sa.Column("owner", sa.Text),
     sa.Column("leased_until", sa.BigInteger, nullable=False),
-    sa.Column("failures", sa.Integer, nullable=False),
 )
 
 # One row per subject whose rights ever changed: `serial` orders the changes, `revoked` is the serial of the last one

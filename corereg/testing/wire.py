@@ -2871,7 +2871,6 @@ class AuthWire(Protocol):
         "value",
         [
             "Bearer",
-            "Bearer ",
             "Bearer x",
             "Bearer x.y.z",
             "Bearer " + "a" * 5000,

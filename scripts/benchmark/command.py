@@ -27,12 +27,7 @@ from benchmark.target import Target
 from benchmark.wire import Address, WireError
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVERS: Mapping[str, Sequence[str]] = {
-    "hypercorn": ("hypercorn", "--worker-class", "uvloop", "--workers", "{workers}", "--bind", "127.0.0.1:{port}"),
-    "uvicorn": ("uvicorn", "--log-level", "warning", "--workers", "{workers}", "--port", "{port}"),
-    "granian": ("granian", "--interface", "asgi", "--workers", "{workers}", "--port", "{port}", "--no-access-log"),
-}
-"""How the empty app is run; the same servers, the same loop as below corereg."""
+SERVERS = ("granian", "hypercorn", "uvicorn")
 MEMORY_LIMIT = 250e6
 """Bytes a worker may hold with a hundred uploads and a hundred downloads under way."""
 DESCRIPTION = """\
@@ -63,7 +58,7 @@ def parser(keys: Sequence[str]) -> argparse.ArgumentParser:
     add(
         "--server",
         action="append",
-        choices=sorted(SERVERS),
+        choices=SERVERS,
         help="what corereg runs on; may be given again (hypercorn)",
     )
     add("--workers", type=int, default=os.cpu_count(), help="worker processes of corereg (one for each processor)")
@@ -232,7 +227,7 @@ def _credentials(name: str) -> tuple[str, str]:
 
 def _own(options: argparse.Namespace, folder: Path, stack: ExitStack, *, empty: bool) -> Iterator[Target]:
     corereg = _corereg(options.corereg)
-    password = secrets.token_urlsafe()
+    password = f"Bench-1-{secrets.token_urlsafe()}"
     for kind in options.server or ["hypercorn"]:
         name = f"corereg ({kind})"
         command = [corereg, "serve", "--data", "{dir}", "--port", "{port}", "--server", kind]
@@ -240,8 +235,8 @@ def _own(options: argparse.Namespace, folder: Path, stack: ExitStack, *, empty: 
         server = _start(stack, Server(name, command, folder, {"COREREG_ADMIN_PASSWORD": password}))
         yield Target(name, server.address, "corereg", "admin", password, server)
         if empty:
-            words = [word.replace("{workers}", str(options.workers)) for word in SERVERS[kind]]
-            command = [str(Path(corereg).with_name(words[0])), *words[1:], "benchmark.empty:app"]
+            command = [str(Path(corereg).with_name("python")), "-m", "benchmark.ceiling", kind]
+            command += [str(options.workers), "{port}"]
             environment = {"PYTHONPATH": str(ROOT / "scripts")}
             server = _start(stack, Server(table.ceiling(name), command, folder, environment))
             yield Target(server.name, server.address, "empty", server=server)

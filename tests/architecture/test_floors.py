@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FLOORS = {
     "corereg.testing": 11,  # how it is proven
     "corereg": 10,  # the face: the names that a plugin may use
+    "corereg.__main__": 10,
     "corereg.cli": 10,
     "corereg.server": 10,
     "corereg.http": 9,  # how it is said
@@ -41,6 +42,7 @@ FLOORS = {
 
 # Neighbours on one floor that may meet, and why.
 BESIDE = {
+    ("corereg.__main__", "corereg.cli"): "`python -m corereg` is `corereg`",
     ("corereg.cli", "corereg.server"): "`corereg serve` starts it",
     ("corereg.messages", "corereg.access"): "a route says which right it needs",
 }

@@ -140,7 +140,7 @@ async def test_paths_nobody_should_ask_for(registry: Registry, path: str, method
     "query",
     [
         "n=-1", "n=1.5", "n=٣", "n=0x10", "n=1&n=2", "n=", "n=%31e3", "n=" + "9" * 5000 + "x",
-        "last=" + "a" * 2000, "last=%00", "n=1;last=2&n=%ff", "&".join(f"a{i}=1" for i in range(200)),
+        "last=" + "a" * 2000, "last=%00", "n=1;last=2&n=%ff", "&".join(f"a{i}=1" for i in range(2000)),
     ],
 )
 async def test_pages_nobody_can_turn_to(registry: Registry, query: str) -> None:

@@ -41,7 +41,6 @@ def upgrade() -> None:
     sa.Column('serial', sa.BigInteger(), nullable=False),
     sa.Column('owner', sa.Text(), nullable=True),
     sa.Column('leased_until', sa.BigInteger(), nullable=False),
-    sa.Column('failures', sa.Integer(), nullable=False),
     sa.PrimaryKeyConstraint('reader', name=op.f('pk_journal_cursors'))
     )
     op.create_table('repositories',

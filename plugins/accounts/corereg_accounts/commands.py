@@ -18,34 +18,21 @@ from corereg_accounts.users import User, Users, rfc3339
 
 LONGEST_INPUT = 4096
 """Bytes that are read in search of a password."""
-EXITS = {400: 2, 401: 4, 403: 4, 404: 3, 409: 5}
-"""What the registry refuses with which status, as an exit code; 1 for everything else."""
 
 Work = Callable[[Registry, Users], Awaitable[None]]
 
 
 class Runs(Protocol):
-    """What the command line hands to every command: opens the registry of the configuration, and works on it."""
+    """What the command line hands to every command."""
 
     def run(self, work: Callable[[Registry], Awaitable[None]], /) -> object:
-        """Run `work` on the open registry."""
-
-
-class Failed(click.ClickException):
-    """A command that ends with a sentence and an exit code."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code  # type: ignore[misc]  # one class for all exit codes
+        """Run `work` on the open registry; what the registry refuses ends the command with its exit code."""
 
 
 def _run(runs: Runs, work: Work) -> None:
     async def on(registry: Registry) -> None:
         with Passwords() as passwords:
-            try:
-                await work(registry, Users(registry.database, passwords))
-            except OCIError as error:
-                raise Failed(error.message, EXITS.get(error.status, 1)) from error
+            await work(registry, Users(registry.database, passwords))
 
     runs.run(on)
 
@@ -70,10 +57,9 @@ def _good_email(_context: click.Context, _parameter: click.Parameter, value: str
     return value
 
 
-def _with_password(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that say where the password is: never on the command line itself, where every process sees it."""
-    command = click.option("--password-file", type=click.File("rb"), help="Read the password from a file.")(command)
-    return click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")(command)
+# Never on the command line itself, where every process on the machine can read it.
+_from_stdin = click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+_from_file = click.option("--password-file", type=click.File("rb"), help="Read the password from a file.")
 
 
 def _password(file: IO[bytes] | None, *, stdin: bool) -> str:
@@ -81,7 +67,7 @@ def _password(file: IO[bytes] | None, *, stdin: bool) -> str:
         message = "--password-stdin and --password-file exclude each other"
         raise click.UsageError(message)
     if stdin:
-        file = click.get_binary_stream("stdin")
+        file = sys.stdin.buffer
     if file is None:
         return _asked()
     return _good_password(_read(file))
@@ -133,7 +119,8 @@ def user_group() -> None:
 @click.argument("name", callback=_good_name)
 @click.option("--admin", is_flag=True, help="An administrator, who may do everything.")
 @click.option("--email", metavar="ADDRESS", callback=_good_email, help="An email address.")
-@_with_password
+@_from_stdin
+@_from_file
 @click.pass_obj
 def create(
     runs: Runs, name: str, *, admin: bool, email: str | None, password_stdin: bool, password_file: IO[bytes] | None
@@ -153,7 +140,8 @@ def create(
 
 @user_group.command("password")
 @click.argument("name")
-@_with_password
+@_from_stdin
+@_from_file
 @click.pass_obj
 def password(runs: Runs, name: str, *, password_stdin: bool, password_file: IO[bytes] | None) -> None:
     """Give a user another password."""

@@ -1,0 +1,65 @@
+"""Registries with accounts, and hashes that cost little."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from argon2 import PasswordHasher
+
+from corereg import Config, FsspecStorage, Registry, hookimpl
+from corereg_accounts import Accounts
+from corereg_accounts.passwords import Passwords
+from corereg_accounts.users import Users
+
+PASSWORD = "Admin-for-tests-1"
+CHEAP = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
+
+
+class MemoryStorage:
+    """A place for bytes, so that a registry can be made."""
+
+    @hookimpl
+    def provide_storage(self, url: str) -> FsspecStorage:
+        return FsspecStorage(fsspec.filesystem("memory"), f"/{secrets.token_hex(8)}")
+
+
+@pytest.fixture
+def admin_password(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The password that the first administrator gets."""
+    monkeypatch.setenv("COREREG_ADMIN_PASSWORD", PASSWORD)
+    return PASSWORD
+
+
+@pytest.fixture
+def make_registry(tmp_path: Path, admin_password: str) -> Callable[..., Registry]:
+    """One more registry on the same data, as another process sees it; `settings` are those of accounts."""
+
+    def make(*plugins: object, hasher: PasswordHasher = CHEAP, **settings: Any) -> Registry:
+        accounts = Accounts(Accounts.Settings(**settings), hasher=hasher)
+        return Registry(Config(data=tmp_path), plugins=[MemoryStorage, accounts, *plugins])
+
+    return make
+
+
+@pytest.fixture
+async def registry(make_registry: Callable[..., Registry]) -> AsyncIterator[Registry]:
+    """An open registry, whose administrator is there already."""
+    async with make_registry() as registry:
+        yield registry
+
+
+@pytest.fixture
+def passwords() -> Iterator[Passwords]:
+    with Passwords(CHEAP) as passwords:
+        yield passwords
+
+
+@pytest.fixture
+def users(registry: Registry, passwords: Passwords) -> Users:
+    """The store of that registry."""
+    return Users(registry.database, passwords)

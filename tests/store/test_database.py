@@ -1,0 +1,179 @@
+"""Transactions: whole or not at all, one at a time, and never in the way of reading."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+import sqlalchemy as sa
+
+from corereg.store import database as module
+from corereg.store.database import Conflict, Database, DatabaseUnavailable, Query, connect
+from corereg.store.schema import CORE, metadata, repositories, upgrade, versions
+
+pytestmark = pytest.mark.anyio
+
+INSERT = Query(sa.insert(repositories).values(name=sa.bindparam("repository"), created_at=1))
+NAMES = Query(sa.select(repositories.c.name).order_by(repositories.c.name))
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    opened = connect(f"sqlite:{tmp_path / 'test.db'}")
+    await opened.open()
+    await upgrade(opened, [CORE])
+    yield opened
+    await opened.close()
+
+
+async def names(database: Database) -> list[str]:
+    return [row[0] for row in await database.rows(NAMES)]
+
+
+async def test_an_exception_rolls_everything_back(database: Database) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with database.transaction() as tx:
+            await tx.execute(INSERT, repository="a")
+            await tx.execute(sa.insert(repositories).values(name="b", created_at=1))
+            raise ZeroDivisionError
+    assert await names(database) == []
+    async with database.transaction() as tx:
+        await tx.execute(INSERT, repository="c")
+    assert await names(database) == ["c"]
+
+
+async def test_readers_do_not_see_what_is_not_committed(database: Database) -> None:
+    async with database.transaction() as tx:
+        await tx.execute(INSERT, repository="a")
+        assert await names(database) == []
+        assert [row[0] for row in await tx.rows(NAMES)] == ["a"]
+    assert await names(database) == ["a"]
+
+
+async def test_a_cancelled_transaction_leaves_nothing_and_frees_the_lock(database: Database) -> None:
+    with anyio.move_on_after(0.05):
+        async with database.transaction() as tx:
+            await tx.execute(INSERT, repository="a")
+            await anyio.sleep_forever()
+    assert await names(database) == []
+    with anyio.fail_after(2):
+        async with database.transaction() as tx:
+            await tx.execute(INSERT, repository="b")
+
+
+async def test_a_transaction_in_a_transaction_is_a_mistake_not_a_deadlock(database: Database) -> None:
+    async with database.transaction() as tx:
+        await tx.execute(INSERT, repository="a")
+        with pytest.raises(RuntimeError, match="use it instead of opening another"):
+            async with database.transaction():
+                pass
+    assert await names(database) == ["a"]
+
+
+async def test_writers_of_one_process_take_turns(database: Database) -> None:
+    async def write(name: str) -> None:
+        async with database.transaction() as tx:
+            before = len(await tx.rows(NAMES))
+            await anyio.sleep(0)
+            await tx.execute(INSERT, repository=name)
+            assert len(await tx.rows(NAMES)) == before + 1
+
+    async with anyio.create_task_group() as group:
+        for number in range(20):
+            group.start_soon(write, f"r{number:02}")
+    assert len(await names(database)) == 20
+
+
+async def test_a_second_process_is_waited_for_without_stopping_the_loop(database: Database, tmp_path: Path) -> None:
+    other = connect(f"sqlite:{tmp_path / 'test.db'}")
+    await other.open()
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await anyio.sleep(0.005)
+            ticks += 1
+
+    async def hold() -> None:
+        async with other.transaction() as tx:
+            await tx.execute(INSERT, repository="other")
+            await anyio.sleep(0.3)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(tick)
+        group.start_soon(hold)
+        await anyio.sleep(0.05)
+        async with database.transaction() as tx:
+            await tx.execute(INSERT, repository="mine")
+        group.cancel_scope.cancel()
+    assert await names(database) == ["mine", "other"]
+    assert ticks > 10
+    await other.close()
+
+
+async def test_a_lock_that_is_never_given_up_is_told(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOCK_TIMEOUT", 0.2)
+    other = connect(f"sqlite:{tmp_path / 'test.db'}")
+    await other.open()
+    async with other.transaction():
+        with pytest.raises(DatabaseUnavailable, match="locked by another process"):
+            async with module_transaction(database):
+                pass
+    await other.close()
+
+
+def module_transaction(database: Database):  # type: ignore[no-untyped-def]  # noqa: ANN201 - a context manager
+    return database.transaction()
+
+
+async def test_a_unique_key_is_a_conflict(database: Database) -> None:
+    for statement in (INSERT, sa.insert(repositories).values(name=sa.bindparam("repository"), created_at=1)):
+        with pytest.raises(Conflict):
+            async with database.transaction() as tx:
+                await tx.execute(statement, repository="twice")
+                await tx.execute(statement, repository="twice")
+    assert await names(database) == []
+
+
+async def test_the_file_is_for_its_owner_alone(database: Database, tmp_path: Path) -> None:
+    for file in tmp_path.iterdir():
+        assert file.stat().st_mode & 0o077 == 0, file
+
+
+async def test_migrations_make_the_tables_of_the_metadata(database: Database) -> None:
+    from alembic.autogenerate import compare_metadata  # noqa: PLC0415 - heavy, and only here
+    from alembic.migration import MigrationContext  # noqa: PLC0415
+
+    differences: list[object] = []
+
+    def compare(connection: sa.Connection) -> None:
+        context = MigrationContext.configure(
+            connection, opts={"include_name": lambda name, kind, _: not (kind == "table" and "alembic" in name)}
+        )
+        differences.extend(compare_metadata(context, metadata))
+
+    await database.run_sync(compare)
+    assert differences == []
+    assert all(version.is_current for version in await versions(database, [CORE]))
+
+
+async def test_nodes_that_start_together_migrate_once(tmp_path: Path) -> None:
+    nodes = [connect(f"sqlite:{tmp_path / 'together.db'}") for _ in range(4)]
+    for node in nodes:
+        await node.open()
+    async with anyio.create_task_group() as group:
+        for node in nodes:
+            group.start_soon(upgrade, node, [CORE])
+    assert [version.is_current for version in await versions(nodes[0], [CORE])] == [True]
+    for node in nodes:
+        await node.close()
+
+
+def test_a_database_nobody_knows() -> None:
+    with pytest.raises(DatabaseUnavailable, match="no database for 'mysql'"):
+        connect("mysql://localhost/registry")

@@ -1,0 +1,167 @@
+"""The journal: written with the change or not at all, read by each reader to the end, at least once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from corereg import Event, OCIError, Operation, Refusal, Registry, Transaction, hookimpl
+from corereg.store import journal as module
+from corereg.store.journal import Happening, Journal
+from corereg.testing.registry import scratch
+
+pytestmark = pytest.mark.anyio
+
+
+class Listener:
+    """Remembers what it heard, and fails when told to."""
+
+    name = "listener"
+
+    def __init__(self) -> None:
+        self.heard: list[Event] = []
+        self.failing = 0
+
+    @hookimpl
+    async def observe(self, event: Event) -> None:
+        if self.failing:
+            self.failing -= 1
+            message = "not now"
+            raise ConnectionError(message)
+        self.heard.append(event)
+
+    async def wait(self, count: int) -> list[str]:
+        with anyio.fail_after(10):
+            while len(self.heard) < count:
+                await anyio.sleep(0.02)
+        return [event.kind for event in self.heard]
+
+
+class Strict:
+    """Refuses by name, inside the transaction."""
+
+    name = "strict"
+
+    @hookimpl
+    async def commit(self, operation: Operation, tx: Transaction) -> Refusal | None:
+        return Refusal("too much") if operation.kind == "demo.refused" else None
+
+
+@pytest.fixture
+def listener() -> Listener:
+    return Listener()
+
+
+@pytest.fixture
+async def registry(tmp_path: Path, listener: Listener) -> AsyncIterator[Registry]:
+    async with scratch(tmp_path, listener, Strict()) as opened:
+        yield opened
+
+
+async def change(registry: Registry, kind: str, **details: object) -> None:
+    session = registry.session()
+    async with session.change(session.operation(kind, repository="demo/app", details=details)):
+        pass
+
+
+async def test_readers_hear_of_what_happens_in_order(registry: Registry, listener: Listener) -> None:
+    for number in range(20):
+        await change(registry, f"demo.{number}", number=number)
+    assert await listener.wait(20) == [f"demo.{number}" for number in range(20)]
+    assert [event.serial for event in listener.heard] == sorted({event.serial for event in listener.heard})
+    assert listener.heard[7].details == {"number": 7}
+    assert listener.heard[7].actor == "system"
+
+
+async def test_what_is_refused_or_fails_is_not_told(registry: Registry, listener: Listener) -> None:
+    with pytest.raises(OCIError, match="too much"):
+        await change(registry, "demo.refused")
+    session = registry.session()
+    with pytest.raises(ZeroDivisionError):
+        async with session.change(session.operation("demo.failed")):
+            raise ZeroDivisionError
+    await change(registry, "demo.done")
+    assert await listener.wait(1) == ["demo.done"]
+    assert [event.kind for event in await registry.journal.events()] == ["demo.done"]
+
+
+async def test_a_failing_reader_is_told_again_and_holds_nobody_up(
+    registry: Registry, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LONGEST_PAUSE", 0.05)
+    listener.failing = 3
+    await change(registry, "demo.one")
+    await change(registry, "demo.two")
+    assert await listener.wait(2) == ["demo.one", "demo.two"]
+
+
+async def test_a_reader_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    first, second = Listener(), Listener()
+    async with scratch(tmp_path, first) as registry:
+        await change(registry, "demo.one")
+        await first.wait(1)
+    async with scratch(tmp_path) as registry:
+        await change(registry, "demo.while_away")
+    async with scratch(tmp_path, second) as registry:
+        await change(registry, "demo.two")
+        assert await second.wait(2) == ["demo.while_away", "demo.two"]
+
+
+async def test_a_new_reader_starts_with_what_happens_from_now_on(tmp_path: Path) -> None:
+    async with scratch(tmp_path) as registry:
+        await change(registry, "demo.long_ago")
+    late = Listener()
+    async with scratch(tmp_path, late) as registry:
+        await anyio.sleep(0.2)
+        await change(registry, "demo.now")
+        assert await late.wait(1) == ["demo.now"]
+
+
+async def test_two_processes_share_a_reader(tmp_path: Path) -> None:
+    ears = Listener(), Listener()
+    async with scratch(tmp_path, ears[0]) as one, scratch(tmp_path, ears[1]) as two:
+        for number in range(30):
+            await change(one if number % 2 else two, f"demo.{number}")
+        with anyio.fail_after(10):
+            while len({event.serial for ear in ears for event in ear.heard}) < 30:
+                await anyio.sleep(0.02)
+        for ear in ears:
+            serials = [event.serial for event in ear.heard]
+            assert serials == sorted(serials)
+
+
+async def test_frequent_events_are_counted_and_written_together(registry: Registry) -> None:
+    happening = Happening(kind="manifest.pull", actor="alice", subject="user:alice", repository="demo/app")
+    for _ in range(1000):
+        registry.journal.gather(happening)
+    registry.journal.gather(Happening(kind="manifest.pull", actor="bob", subject="user:bob", repository="demo/app"))
+    await registry.journal.flush()
+    events = await registry.journal.events()
+    assert [(event.actor, event.count) for event in events] == [("alice", 1000), ("bob", 1)]
+
+
+async def test_gathered_events_are_bounded(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GATHERED_AT_MOST", 10)
+    for number in range(100):
+        registry.journal.gather(Happening(kind="signin.failed", actor=f"guess{number}", subject="anonymous"))
+    await registry.journal.flush()
+    events = await registry.journal.events()
+    assert len(events) == 11
+    assert sum(event.count for event in events) == 100
+
+
+async def test_pruning_waits_for_the_slowest_reader(tmp_path: Path, listener: Listener) -> None:
+    async with scratch(tmp_path, listener) as registry:
+        for number in range(5):
+            await change(registry, f"demo.{number}")
+        await listener.wait(5)
+        with anyio.fail_after(5):
+            while not await Journal(registry.database, keep=-10).prune():
+                await anyio.sleep(0.05)  # the cursor is written a moment after the reader heard
+        assert [event.kind for event in await registry.journal.events()] == []
+    async with scratch(tmp_path) as registry:
+        await change(registry, "demo.unheard")
+        assert await Journal(registry.database, keep=-10).prune() == 0
