@@ -128,9 +128,9 @@ class Request:
 
 class Response:
     """One HTTP response: a status, headers with lower-case names, and a body that is there, or comes in pieces, or
-    lies in a local file (`path`) for servers that send files by themselves."""
+    lies in a local file (`path`) for servers that send files by themselves. `first` is the piece that was fetched already."""
 
-    __slots__ = ("body", "headers", "path", "status")
+    __slots__ = ("body", "first", "headers", "path", "status")
 
     def __init__(
         self,
@@ -143,7 +143,13 @@ class Response:
         self.status = status
         self.headers: RawHeaders = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         self.body = body
+        self.first = b""
         self.path = path
+
+    @property
+    def length(self) -> int:
+        """What ``content-length`` says; 0 without one."""
+        return next((int(value) for name, value in self.headers if name == b"content-length"), 0)
 
     @classmethod
     def json(cls, value: Any, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> Response:

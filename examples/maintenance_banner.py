@@ -15,7 +15,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from corereg import OPEN, Operation, Refusal, Registry, Route, Session, hookimpl
+from corereg import OPEN, Operation, Refusal, Route, Session, hookimpl
 
 FILE = Path(os.environ.get("BANNER_FILE", "banner.txt"))
 CHANGES = (".push", ".mount", ".delete")
@@ -30,13 +30,14 @@ def banner() -> str | None:
 
 
 @hookimpl
-def provide_routes(registry: Registry) -> Sequence[Route]:
+def provide_routes() -> Sequence[Route]:
     """One route; `OPEN` says that nobody has to sign in for it."""
-
-    async def get_banner(session: Session) -> dict[str, str | None]:
-        return {"message": banner()}
-
     return [Route("GET", "/banner", get_banner, needs=OPEN, summary="The maintenance banner.")]
+
+
+async def get_banner(_: Session) -> dict[str, str | None]:
+    """What is returned goes out as JSON."""
+    return {"message": banner()}
 
 
 @hookimpl

@@ -6,8 +6,8 @@ Run it, with Starlette installed, and look at both:
     curl http://localhost:8080/hello
     docker login localhost:8080 -u admin
 
-The first start prints the administrator's password. docker looks for ``/v2/`` at the root of a host, so that is where the
-registry is mounted for it: last, for it answers whatever no other route takes. Other clients can do with a prefix.
+The first start prints the administrator's password. docker looks for ``/v2/`` at the root of a host, so the registry is
+mounted there: last, for it answers whatever no other route takes. Below a prefix it works for clients that take one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from starlette.routing import Mount, Route
 from corereg import Config, Registry, asgi
 
 
-async def hello(request: Request) -> PlainTextResponse:
+async def hello(_: Request) -> PlainTextResponse:
     """Something of your own."""
     return PlainTextResponse("hello\n")
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -44,23 +44,25 @@ class Person:
 
 def registries(folder: Path) -> dict[str, Registry]:
     """Each registry by its host name. The tokens of one are worth nothing at the other."""
+    lab = Person("lab", "LAB_PASSWORD", EVERYTHING)
     release = Person("release", "PRODUCTION_PASSWORD", Grant("*", "repository", frozenset({"pull", "push"})))
-    golden = Path(__file__).with_name("golden_base.py")
+    golden_base = str(Path(__file__).with_name("golden_base.py"))
     return {
-        "lab.localhost": Registry(
-            Config(data=folder / "lab"), plugins=["storage_fs", Person("lab", "LAB_PASSWORD", EVERYTHING)]
+        "lab.localhost": Registry(Config(data=folder / "lab"), plugins=["storage_fs", lab]),
+        "production.localhost": Registry(
+            Config(data=folder / "production"), plugins=["storage_fs", release, golden_base]
         ),
-        "production.localhost": Registry(Config(data=folder / "production"), plugins=["storage_fs", release, str(golden)]),
     }
 
 
-def application(houses: dict[str, Registry]) -> Starlette:
+def application(houses: Mapping[str, Registry]) -> Starlette:
     """One application: the host name of a request says which registry answers."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
-        lab, production = houses.values()
-        async with lab, production:
+        async with AsyncExitStack() as stack:
+            for house in houses.values():
+                await stack.enter_async_context(house)
             yield
 
     return Starlette(routes=[Host(name, asgi(house)) for name, house in houses.items()], lifespan=lifespan)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing
 from typing import Any
 
 
 from corereg.http import blobs, listings, manifests, uploads
+from corereg.http.delivery import begin, deliver
 from corereg.http.gate import Gate, wanted_scope
 from corereg.http.paths import BASE, CATALOG, PREFIX, Target, parse
 from corereg.http.routes import Table
@@ -37,8 +36,6 @@ from corereg.store.storage import KeyMissing, StorageError, StorageFull
 log = logging.getLogger(__name__)
 
 Handler = Callable[[Session, Request, Target], Awaitable[Response]]
-DRAINED = 64 * 1024
-"""Bytes of an unread body that are read after an error, so that the connection can be kept."""
 
 
 async def _base(session: Session, request: Request, target: Target) -> Response:  # noqa: ARG001
@@ -112,14 +109,14 @@ class App:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         try:
-            response = await self._answer(request)
+            response = await begin(request, await self._answer(request))
         except ClientGone:
             return
         except OCIError as error:
             response = self._refusal(request, error)
         except Exception as error:  # whatever it is, the client gets an answer and the operator a line
             response = self._failure(request, error)
-        await self._send(request, response, send)
+        await deliver(request, response, send)
 
     # ---- which handler ----
 
@@ -195,71 +192,6 @@ class App:
         if isinstance(error, Unauthorized) and request.path != "/service/token":
             headers["www-authenticate"] = self.gate.challenge(request, _scope(request, error), error)
         return Response(error.status, headers.items(), body)
-
-    # ---- out ----
-
-    async def _send(self, request: Request, response: Response, send: Send) -> None:
-        body = response.body
-        whole = isinstance(body, bytes) or request.method == "HEAD"
-        pathsend = response.path is not None and "http.response.pathsend" in request.scope.get("extensions", {})
-        first = b""
-        if not whole and not pathsend:
-            try:  # before the status is out, a storage that fails is still an honest 503
-                first = await anext(body, b"")  # type: ignore[arg-type]
-                if len(first) >= int(_header(response, b"content-length")):
-                    body, whole = first, True
-            except StorageError as error:
-                response = self._failure(request, error)
-                body, whole = response.body, True
-        if response.status >= 400 and not request.consumed:  # noqa: PLR2004 - client and server errors
-            await _drain_or_close(request, response)
-        await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
-        if whole:
-            shown = body if isinstance(body, bytes) and request.method != "HEAD" else b""
-            await send({"type": "http.response.body", "body": shown})
-        elif pathsend:
-            await send({"type": "http.response.pathsend", "path": response.path})
-        else:
-            await _stream(first, body, send, request)
-
-
-async def _stream(first: bytes, body: Any, send: Send, request: Request) -> None:
-    """Send the pieces as the client takes them. Servers swallow what is sent to somebody who has left, so whether he has is
-    watched for beside it: a blob of many gigabytes is not read for nobody."""
-    gone = asyncio.ensure_future(request.gone())
-    try:
-        async with aclosing(body) as pieces:
-            await send({"type": "http.response.body", "body": first, "more_body": True})
-            async for piece in pieces:
-                if gone.done():
-                    return
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-    except StorageError as error:
-        # The status is out: only a cut connection tells the client that this is not the whole.
-        log.error("%s %s broke off: %s", request.method, request.path, error)  # noqa: TRY400
-        raise
-    finally:
-        gone.cancel()
-    await send({"type": "http.response.body", "body": b""})
-
-
-def _header(response: Response, name: bytes) -> bytes:
-    return next((value for key, value in response.headers if key == name), b"0")
-
-
-async def _drain_or_close(request: Request, response: Response) -> None:
-    """After an error the rest of the body is in the way: a little is read, much ends the connection."""
-    length = request.length
-    has_body = bool(length) or request.header(b"transfer-encoding") is not None
-    if not has_body:
-        return
-    if length is not None and length <= DRAINED and request.header(b"expect") is None:
-        try:
-            await request.body(DRAINED)
-        except (ClientGone, OCIError):
-            return
-    elif request.scope.get("http_version", "1.1").startswith("1"):
-        response.headers.append((b"connection", b"close"))
 
 
 def _check_framing(request: Request) -> None:

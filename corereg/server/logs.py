@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import sys
@@ -83,7 +84,14 @@ def start_logging(config: LogConfig) -> None:
 def on_loop_error(_loop: object, context: dict[str, Any]) -> None:
     """What nobody awaited: a client's broken handshake is no news, anything else is."""
     error = context.get("exception")
-    if isinstance(error, OSError | TimeoutError):  # ssl.SSLError, resets, aborted handshakes
+    # ssl.SSLError, resets and broken handshakes; connections that were cut (Python 3.11's streams report those)
+    if isinstance(error, OSError | asyncio.CancelledError):
         logging.getLogger("asyncio").debug("%s: %r", context.get("message"), error)
         return
     logging.getLogger("asyncio").error("%s", context.get("message"), exc_info=error)
+
+
+def hush() -> None:
+    """From here on the HTTP server may keep to itself that requests and connections break off: we cut them."""
+    for name in ("hypercorn.error", "uvicorn.error", "_granian", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)

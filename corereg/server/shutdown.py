@@ -18,14 +18,15 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
+from corereg.server.logs import hush
 from corereg.server.transfers import Transfers
 
 log = logging.getLogger(__name__)
 
 CUT = 3.0
 """Seconds that requests have to end after they were cut."""
-ENDING = 1.0
-"""Seconds the server has to come to its end once nothing is wanted of it any more."""
+ENDING = 0.5
+"""Seconds the server has to come to its end once nothing is wanted of it any more; twice."""
 FAREWELL = 2.0
 """Seconds TLS connections have to close. A client that is idle answers no goodbye, and the loop would wait for it for
 half a minute."""
@@ -100,10 +101,19 @@ async def until_stopped(
     finally:
         asked.cancel()
         watch.cancel()
+        await _end(server)
+
+
+async def _end(server: asyncio.Task[None]) -> None:
+    """Tear down what has not ended by itself. hypercorn's connections wait once more when they are cancelled."""
+    for _ in range(2):
+        if server.done():
+            break
+        hush()
         server.cancel()
         await asyncio.wait({server}, timeout=ENDING)
-        if server.done() and not server.cancelled():
-            server.exception()  # looked at; what fails while it is torn down is no news
+    if server.done() and not server.cancelled():
+        server.exception()  # looked at; what fails while it is torn down is no news
 
 
 async def _finish(server: asyncio.Task[None], transfers: Transfers, *, timeout: float, tls: bool) -> None:
@@ -116,6 +126,7 @@ async def _finish(server: asyncio.Task[None], transfers: Transfers, *, timeout: 
     try:
         await asyncio.wait_for(transfers.none_left(), timeout)
     except TimeoutError:
+        hush()
         log.warning("stopping; %d requests took longer than %d s and are cut", transfers.cut(), timeout)
         with suppress(TimeoutError):
             await asyncio.wait_for(transfers.none_left(), CUT)

@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 CLOSING = 10.0
 """Seconds the registry has to close its plugins, storage and database."""
 
+LEAVING = 2.0
+"""Seconds the process has to end once the registry is closed, and nothing can be lost any more."""
+
 NEEDS = {
     "hypercorn": ("hypercorn", "corereg"),
     "uvicorn": ("uvicorn", "'corereg[uvicorn]'"),
@@ -78,7 +81,7 @@ class Work:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.get_loop().set_exception_handler(on_loop_error)
             runner.run(self._main())
-            end_in(CLOSING, 0)
+            end_in(LEAVING, 0)
 
     async def _main(self) -> None:
         serve = server(self.config.server.kind)

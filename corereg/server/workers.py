@@ -193,6 +193,8 @@ class Workers:
             again = self._wait(0.5)
             if again:
                 self._signal(signal.SIGKILL)
+                for worker in self._running.values():
+                    os.waitpid(worker.process, 0)
                 return 128 + again
             if time.monotonic() > deadline:
                 log.error("%d workers do not end and are killed", len(self._running))

@@ -124,7 +124,7 @@ class FsspecStorage(Storage):
     async def read_upload(self, upload: str, state: State, size: int) -> AsyncGenerator[bytes]:
         _check_upload(upload)
         for name, length in _progress(state).cut(size).parts():
-            data = await self._call("cat_file", f"{UPLOADS}{upload}/{name}", 0, length)
+            data = await self._range(f"{UPLOADS}{upload}/{name}", 0, length)
             if len(data) != length:
                 raise KeyMissing(f"{name} of upload {upload} has {len(data)} bytes, not {length}")
             yield data
@@ -184,7 +184,7 @@ class FsspecStorage(Storage):
         end = size if stop is None else min(stop, size)
         for position in range(start, end, self.read_size):
             wanted = min(self.read_size, end - position)
-            data = await self._call("cat_file", key, position, position + wanted)
+            data = await self._range(key, position, position + wanted)
             if len(data) != wanted:
                 raise StorageUnavailable(f"{self._place(key)} ended at {position + len(data)} of {size} bytes.")
             yield data
@@ -251,6 +251,12 @@ class FsspecStorage(Storage):
 
     async def _size(self, key: str) -> int:
         return (await self._info(key)).size
+
+    async def _range(self, key: str, start: int, end: int) -> bytes:
+        # By default, fsspec's files read 5 MiB further than they are asked.
+        options = {} if self.fs.async_impl else {"cache_type": "none"}
+        data: bytes = await self._call("cat_file", key, start=start, end=end, **options)
+        return data
 
     async def _put(self, key: str, data: bytes) -> None:
         try:
@@ -376,8 +382,8 @@ class PartsWriter(Writer):
             await self._put(self._progress.part_size)
 
     async def close(self) -> State:
-        if self._held:
-            await self._put(len(self._held))
+        while self._held:  # more than one part where a write has failed
+            await self._put(min(len(self._held), self._progress.part_size))
         if self._written and not self._closed:
             run = Run(self._token, self._progress.size, self._written)
             self._progress = Progress(self._progress.part_size, (*self._progress.runs, run))

@@ -26,9 +26,9 @@ from sqlalchemy import bindparam
 
 from corereg.oci.digest import Digest, hasher
 from corereg.oci.errors import BlobUploadUnknown, DigestInvalid, RangeInvalid, SizeInvalid
-from corereg.store.database import Database, Query, Row, Transaction, now
+from corereg.store.database import Database, DatabaseFull, Query, Row, Transaction, now
 from corereg.store.schema import uploads
-from corereg.store.storage import KeyMissing, State, Storage, StorageError, Writer
+from corereg.store.storage import KeyMissing, State, Storage, StorageError, StorageFull, Writer
 
 SECOND = 1_000_000
 BUDGET = 64 * 1024 * 1024
@@ -291,7 +291,8 @@ class Uploads:
         self._receiving += 1
         receipt = Receipt(upload.received)
         writer: Writer | None = None
-        whole, known = False, True
+        whole = full = False
+        known = True
         try:
             writer = await self.storage.writer(upload.id, upload.state, upload.received)
             await self._stream(upload, claimant, chunks, writer, running, receipt)
@@ -302,23 +303,43 @@ class Uploads:
         except KeyMissing:
             await self._discard(upload)
             raise BlobUploadUnknown from None
+        except (StorageFull, DatabaseFull):
+            full = True
+            raise
         finally:
             self._receiving -= 1
             with anyio.CancelScope(shield=True):
-                closed = False
                 try:
                     if writer is not None:
-                        state = await writer.close()
-                        upload = msgspec.structs.replace(upload, received=receipt.received, state=dict(state))
-                        closed = True
+                        upload = await self._close(writer, upload, receipt, give_back=full)
+                except StorageError:
+                    whole = False
+                    raise
                 finally:
-                    if not (whole and closed and keep_claim):
+                    if not (whole and keep_claim):
                         known = await self._release(upload, claimant)
         if not keep_claim and not known:
             raise BlobUploadUnknown  # cancelled while it was receiving
         if running is not None and running.offset == upload.received:
             self._remember(upload.id, running)
         return upload
+
+    async def _close(self, writer: Writer, upload: Upload, receipt: Receipt, *, give_back: bool) -> Upload:
+        """The upload with all that its writer took. When the room ran out, with nothing of it: what was acknowledged before
+        stays, the rest must not fill the disk until the upload expires."""
+        try:
+            state = dict(await writer.close())
+        except StorageFull:
+            await self._give_back(upload)
+            raise
+        if give_back:
+            await self._give_back(upload)
+            return upload
+        return msgspec.structs.replace(upload, received=receipt.received, state=state)
+
+    async def _give_back(self, upload: Upload) -> None:
+        """Drop what lies beyond the acknowledged bytes: that is what a writer does when it begins."""
+        await (await self.storage.writer(upload.id, upload.state, upload.received)).close()
 
     async def _stream(
         self,

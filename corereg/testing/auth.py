@@ -124,8 +124,8 @@ class AuthContract:
         for each in known:
             identity = await check_password(*each)
             assert isinstance(identity, Identity), f"{each.name} is not known by the right password"
-            assert identity.name
-            assert identity.subject
+            assert identity.name, "an identity has a name that people read"
+            assert identity.subject, "an identity has a subject that revocation counts on"
             assert identity.kind in {"user", "robot"}, "a password makes nobody anonymous, or the registry itself"
 
     async def test_the_subject_stays_the_same(self, check_password: CheckPassword, right: Credentials) -> None:
@@ -156,7 +156,8 @@ class AuthContract:
         self, check_password: CheckPassword, known: Sequence[Credentials], wrong: str
     ) -> None:
         for each in known:
-            assert await refused(check_password, each.name, wrong_passwords(each.password)[wrong]) is None
+            answer = await refused(check_password, each.name, wrong_passwords(each.password)[wrong])
+            assert answer is None, f"{each.name} gets in with a password that is wrong ({wrong})"
 
     async def test_the_password_of_another_is_refused(
         self, check_password: CheckPassword, known: Sequence[Credentials]
@@ -164,20 +165,23 @@ class AuthContract:
         for each in known:
             for other in known:
                 if each.password != other.password:
-                    assert await refused(check_password, each.name, other.password) is None
+                    answer = await refused(check_password, each.name, other.password)
+                    assert answer is None, f"{each.name} gets in with the password of {other.name}"
 
     @pytest.mark.parametrize("strange", STRANGE_NAMES)
     async def test_a_name_that_nobody_has_is_refused(
         self, check_password: CheckPassword, right: Credentials, strange: str
     ) -> None:
         for password in (right.password, "", "\0", LONG):
-            assert await refused(check_password, STRANGE_NAMES[strange], password) is None
+            answer = await refused(check_password, STRANGE_NAMES[strange], password)
+            assert answer is None, f"a name that nobody has gets in ({strange})"
 
     @pytest.mark.parametrize("changed", ["{}\0", "\0{}", "{}\n", " {}", "{} ", "{}*", "{}\u200b", "{}/"])
     async def test_a_name_with_something_added_is_nobody(
         self, check_password: CheckPassword, right: Credentials, changed: str
     ) -> None:
-        assert await refused(check_password, changed.format(right.name), right.password) is None
+        name = changed.format(right.name)
+        assert await refused(check_password, name, right.password) is None, f"{name!r} gets in as {right.name!r}"
 
     # ---- what can be learnt from the outside ----
 
@@ -200,6 +204,7 @@ class AuthContract:
         self, check_password: CheckPassword, right: Credentials
     ) -> None:
         watch = asyncio.create_task(watched())
+        await asyncio.sleep(0.01)
         names = (right.name, NOBODY) * 10
         await asyncio.gather(*(refused(check_password, name, f"{right.password}x") for name in names))
         watch.cancel()
@@ -243,12 +248,15 @@ async def watched() -> Seen:
     """Look at the clock and the threads until cancelled."""
     before = threading.active_count()
     longest, most, last = 0.0, 0, time.perf_counter()
-    with suppress(asyncio.CancelledError):
-        while True:
+    cancelled = False
+    while not cancelled:
+        try:
             await asyncio.sleep(0.005)
-            now = time.perf_counter()
-            longest, last = max(longest, now - last), now
-            most = max(most, threading.active_count() - before)
+        except asyncio.CancelledError:  # the last look is a look too
+            cancelled = True
+        now = time.perf_counter()
+        longest, last = max(longest, now - last), now
+        most = max(most, threading.active_count() - before)
     return Seen(longest, most)
 
 

@@ -310,7 +310,7 @@ class RawWire:
         await self.check_alive(client)
 
     @cases("target", ["*", "http://elsewhere.test/v2/", "/v2/#fragment", "elsewhere.test:443", "/v2/?", "/v2/ä"])
-    @cases("method", ["GET", "OPTIONS", "CONNECT", "TRACE", "get", "PRI"])
+    @cases("method", ["GET", "OPTIONS", "CONNECT", "TRACE", "get", "PRI", "BREW"])
     async def test_odd_targets_and_methods_are_no_fault_of_the_server(
         self, dial: Dial, client: RegistryClient, target: str, method: str
     ) -> None:
@@ -395,7 +395,7 @@ class RawWire:
     ) -> None:
         target, fields, status = self.early_error(where, repository)
         authorization = ("Authorization", await client.authorization("PUT", target))
-        hidden = b"BREW /v2/ HTTP/1.1\r\nHost: x\r\n\r\n"
+        hidden = b"PROPFIND /v2/ HTTP/1.1\r\nHost: x\r\n\r\n"
         size = dict(fields).get("Content-Length", str(len(hidden) * 1000))
         rest = [field for field in fields if field[0] != "Content-Length"]
         async with dial() as line:
@@ -507,9 +507,9 @@ class RawWire:
             for byte in data:
                 await anyio.sleep(0.05)
                 await line.send(bytes([byte]))
-            assert (await line.answer()).status == 202
-        location = with_query(location, digest=digest(data))
-        expect(await client.request("PUT", location), 201)
+            answer = await line.answer()
+        assert answer.status == 202
+        expect(await client.request("PUT", with_query(answer.headers["location"], digest=digest(data))), 201)
 
     async def test_fifty_silent_clients_stand_in_nobodys_way(
         self, dial: Dial, client: RegistryClient, repository: str

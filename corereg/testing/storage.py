@@ -20,12 +20,13 @@ import json
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import anyio
+import anyio.lowlevel
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -331,7 +332,6 @@ class StorageContract:
                 assert_recent(found[upload].modified)
                 await other.abort(upload, state)
 
-    @pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
     @given(history=HISTORIES)
     @settings(
         max_examples=25,
@@ -428,7 +428,7 @@ class StorageContract:
             while not done.is_set():
                 with suppress(KeyMissing):
                     seen.append(await read(place, key))
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
 
         async with opened(make_storage) as other, anyio.create_task_group() as tasks:
             for place in (storage, other, other):
@@ -572,6 +572,7 @@ def some_bytes(size: int) -> bytes:
 
 
 def digest_of(data: bytes, algorithm: str = "sha256") -> str:
+    """The digest, ``sha256:...``."""
     return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
 
 
@@ -586,19 +587,15 @@ def assert_recent(modified: float | None) -> None:
     assert modified is None or abs(modified - time.time()) < 60
 
 
-def opened(make_storage: MakeStorage) -> AbstractAsyncContextManager[Storage]:
+@asynccontextmanager
+async def opened(make_storage: MakeStorage) -> AsyncIterator[Storage]:
     """One more storage object on the same place, open."""
-
-    @asynccontextmanager
-    async def life() -> AsyncIterator[Storage]:
-        storage = make_storage()
-        await storage.open()
-        try:
-            yield storage
-        finally:
-            await storage.close()
-
-    return life()
+    storage = make_storage()
+    await storage.open()
+    try:
+        yield storage
+    finally:
+        await storage.close()
 
 
 async def started(storage: Storage) -> tuple[str, State]:
@@ -641,16 +638,19 @@ async def stored(
 
 
 async def read(storage: Storage, key: str, start: int = 0, stop: int | None = None) -> bytes:
+    """The bytes from `start` to `stop`, in one piece."""
     async with aclosing(storage.read(key, start, stop)) as pieces:
         return b"".join([piece async for piece in pieces])
 
 
 async def read_upload(storage: Storage, upload: str, state: State, size: int) -> bytes:
+    """The first `size` bytes of the upload, in one piece."""
     async with aclosing(storage.read_upload(upload, state, size)) as pieces:
         return b"".join([piece async for piece in pieces])
 
 
 async def uploads(storage: Storage) -> set[str]:
+    """The ids of all unfinished uploads."""
     return {stat.key async for stat in storage.uploads()}
 
 

@@ -493,7 +493,7 @@ class FaceWire(Protocol):
             ("GET", "_nothing/at/all", 404, None),
             ("PUT", "{r}/manifests/latest", 400, "MANIFEST_INVALID"),
             ("POST", "{r}/manifests/latest", 405, "UNSUPPORTED"),
-            ("BREW", "", 405, "UNSUPPORTED"),
+            ("PROPFIND", "", 405, "UNSUPPORTED"),
             ("PUT", "{r}/blobs/" + ABSENT, 405, "UNSUPPORTED"),
             ("GET", "{r}/blobs/uploads/00000000-0000-4000-8000-000000000000", 404, "BLOB_UPLOAD_UNKNOWN"),
             ("PATCH", "{r}/blobs/uploads/00000000-0000-4000-8000-000000000000", 404, "BLOB_UPLOAD_UNKNOWN"),
@@ -522,12 +522,12 @@ class FaceWire(Protocol):
         ("method", "path", "allowed"),
         [
             ("POST", "", {"GET", "HEAD"}),
-            ("BREW", "", {"GET", "HEAD"}),
+            ("PROPFIND", "", {"GET", "HEAD"}),
             ("PUT", "{r}/tags/list", {"GET"}),
             ("DELETE", "{r}/tags/list", {"GET"}),
             ("POST", "{r}/manifests/latest", {"GET", "HEAD", "PUT"}),
             ("PATCH", "{r}/manifests/latest", {"GET", "HEAD", "PUT"}),
-            ("BREW", "{r}/manifests/latest", {"GET", "HEAD", "PUT"}),
+            ("PROPFIND", "{r}/manifests/latest", {"GET", "HEAD", "PUT"}),
             ("PUT", "{r}/blobs/" + ABSENT, {"GET", "HEAD"}),
             ("POST", "{r}/blobs/" + ABSENT, {"GET", "HEAD"}),
             ("PUT", "{r}/blobs/uploads/", {"POST"}),
@@ -579,7 +579,8 @@ class FaceWire(Protocol):
         self, client: RegistryClient, repository: str
     ) -> None:
         manifest = await client.push_image(repository, "latest")
-        answer = expect(await client.request("GET", f"/v2/{repository}/manifests/latest?ns=docker.io"), 200)
+        target = f"{at(repository, 'manifests', 'latest')}?ns=docker.io"
+        answer = expect(await client.request("GET", target, headers={"Accept": OCI_IMAGE}), 200)
         assert answer.content == manifest.body
         assert answer.headers.get("oci-namespace") in (None, "docker.io")
 
@@ -1748,8 +1749,8 @@ class ManifestWire(Protocol):
         if answer.status_code == 201:
             assert expect(await client.get_manifest(repository, "odd"), 200).content == body
         answer = await client.request("GET", at(repository, "referrers", subject.digest))
-        assert answer.status_code in (200, 404), exchange(answer)
-        answer.json()
+        if expect(answer, 200, 404).status_code == 200:
+            answer.json()
 
     @cases("number", ["1e999", "-0", "1" * 5000, "1.0", "1E400", "0.1e-400"])
     async def test_odd_numbers_in_unknown_fields_are_kept_or_refused(

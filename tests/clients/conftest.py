@@ -75,11 +75,13 @@ def servers(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
         running: dict[Shape, Server] = {}
         yield running
         for server in running.values():
+            server.terminate()  # all at once; then wait for each
             ends.callback(_end, server)
 
 
 def _end(server: Server) -> None:
     assert server.stop() == 0, f"SIGTERM: exit status of {server.shape} is not 0\n{server.log}"
+    assert "Traceback" not in server.log, f"{server.shape} met an error of its own\n{server.log}"
 
 
 @pytest.fixture
@@ -146,7 +148,7 @@ def repository(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def bob(registry_server: Server) -> tuple[str, str]:
     """Name and password of a user who may do nothing."""
-    name, password = "bob", "bob's own password 7"
+    name, password = "bob", "Bob's own password 7"
     registry_server.add_user(name, password)
     return name, password
 

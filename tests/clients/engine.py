@@ -126,16 +126,22 @@ def engine() -> Iterator[Engine]:
 @contextmanager
 def trusted(address: str, authority: Path) -> Iterator[None]:
     """The engine trusts this authority for `address` (host:port), for as long as this lasts."""
-    folder = CERTIFICATES / address
-    grounds = [place for place in (CERTIFICATES, CERTIFICATES.parent) if not place.exists()]
-    folder.mkdir(parents=True)
-    try:
+    with passing(CERTIFICATES / address) as folder:
+        folder.mkdir(parents=True)
         shutil.copy(authority, folder / "ca.crt")
         yield
+
+
+@contextmanager
+def passing(folder: Path) -> Iterator[Path]:
+    """Whatever is put into `folder` goes afterwards, with the folders above it that were not there before."""
+    grounds = [place for place in (folder.parent, folder.parent.parent) if not place.exists()]
+    try:
+        yield folder
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         for place in grounds:
-            with suppress(OSError):  # somebody else put something there meanwhile
+            with suppress(OSError):  # it was never made, or somebody else put something there meanwhile
                 place.rmdir()
 
 

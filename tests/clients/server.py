@@ -20,8 +20,8 @@ from .layouts import Descriptor, Layout
 from .tools import clean_environment, run
 
 ADMIN = "admin"
-PASSWORD = "correct horse battery staple"
-START = 30  # seconds until /healthz answers
+PASSWORD = "Correct horse, battery 9"
+START = 60  # seconds until /healthz answers, on a machine that is busy
 STOP = 20  # seconds until SIGTERM has ended it
 MANIFESTS = ", ".join(
     [
@@ -71,6 +71,7 @@ class Server:
         self.port = free_port(host)
         self.log_file = folder / "server.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.terminated = False
         self.users: set[str] = set()
 
     @property
@@ -97,6 +98,7 @@ class Server:
 
     def start(self) -> None:
         shape = self.shape
+        self.terminated = False
         command = [
             *(*corereg(), "serve", "--data", str(self.data), "--host", self.host, "--port", str(self.port)),
             *("--workers", str(shape.workers), "--server", shape.kind),
@@ -127,18 +129,29 @@ class Server:
         self.stop()
         raise AssertionError(f"no answer from {self.url}/healthz within {START} s:\n{self.log}")
 
+    def terminate(self) -> None:
+        """SIGTERM, once: a second one would cut the transfers off."""
+        if self.process is not None and not self.terminated:
+            self.terminated = True
+            self.process.terminate()
+
     def stop(self) -> int:
         """SIGTERM, and the exit status."""
         if self.process is None:
             return 0
+        self.terminate()
         process, self.process = self.process, None
-        process.terminate()
         try:
             return process.wait(STOP)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
             raise AssertionError(f"corereg did not end within {STOP} s of SIGTERM:\n{self.log}") from None
+
+    def trust_line(self, client: str) -> str:
+        """The command that start-up prints for `client`, as root would type it."""
+        line = next(line for line in self.log.splitlines() if line.strip().startswith(f"{client} "))
+        return line.strip().removeprefix(client).replace("sudo ", "").strip()
 
     def add_user(self, name: str, password: str) -> None:
         """A local user who has been given nothing; made once."""

@@ -9,8 +9,9 @@ import pytest
 
 from . import layouts
 from .conftest import Image
-from .engine import Docker, trusted
+from .engine import CERTIFICATES, Docker, passing, trusted
 from .server import ADMIN, PASSWORD, Server, Shape
+from .tools import run
 
 HTTPS = Shape(tls=True, outward=True)
 SHAPES = [
@@ -214,3 +215,28 @@ def test_a_stranger_authority_is_not_trusted(docker: Docker, registry_server: Se
     assert "x509: certificate signed by unknown authority" in printed
     with trusted(registry_server.address, registry_server.authority):
         docker.login(registry_server.address, ADMIN, PASSWORD)
+
+
+@pytest.mark.parametrize("registry_server", [HTTPS], indirect=True, ids=str)
+def test_the_printed_line_makes_docker_trust(docker: Docker, registry_server: Server) -> None:
+    with passing(CERTIFICATES / registry_server.address):
+        run("/bin/sh", "-c", registry_server.trust_line("docker"))
+        docker.login(registry_server.address, ADMIN, PASSWORD)
+
+
+def test_a_restart_keeps_images_users_and_logins(docker: Docker, image: Image, repository: str, tmp_path: Path) -> None:
+    server = Server(Shape(), tmp_path, "127.0.0.1")
+    server.start()
+    try:
+        docker.login(server.address, ADMIN, PASSWORD)
+        name = f"{server.address}/{repository}:1"
+        docker("tag", image.name, name)
+        docker("push", name)
+        docker("rmi", name)
+        assert server.stop() == 0
+
+        server.start()
+        docker("pull", name)
+        assert docker.image_id(name) == image.id
+    finally:
+        assert server.stop() == 0

@@ -9,7 +9,9 @@ import pytest
 
 from . import layouts
 from .conftest import Client
+from .engine import passing
 from .server import ADMIN, PASSWORD, Server, Shape
+from .tools import run
 
 HTTPS = Shape(tls=True)
 both = pytest.mark.parametrize("registry_server", [Shape(), HTTPS], indirect=True, ids=str)
@@ -91,3 +93,12 @@ def test_a_refused_push_prints_our_sentence(
     refused = registry_server.request("POST", f"/v2/{repository}/blobs/uploads/", name=name, password=password)
     assert refused.status == 403
     assert refused.sentence in printed.replace('\\"', '"')
+
+
+@pytest.mark.parametrize("registry_server", [HTTPS], indirect=True, ids=str)
+def test_the_printed_line_makes_podman_trust(builder: Client, registry_server: Server) -> None:
+    login = ("login", f"--username={ADMIN}", "--password-stdin", registry_server.address)
+    assert "x509: certificate signed by unknown authority" in builder(*login, stdin=PASSWORD, status=None).text
+    with passing(Path("/etc/containers/certs.d") / registry_server.address):
+        run("/bin/sh", "-c", registry_server.trust_line("podman"))
+        builder(*login, stdin=PASSWORD)

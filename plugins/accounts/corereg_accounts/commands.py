@@ -228,7 +228,7 @@ def delete(runs: Runs, name: str, *, yes: bool) -> None:
 
 @user_group.command("admin")
 @click.argument("name")
-@click.option("--grant/--revoke", default=None, required=True, help="Make an administrator, or an ordinary user.")
+@click.option("--grant/--revoke", required=True, help="Make an administrator, or an ordinary user.")
 @click.pass_obj
 def admin(runs: Runs, name: str, *, grant: bool) -> None:
     """Make a user an administrator, or an ordinary user again."""

@@ -10,6 +10,7 @@ from argon2 import PasswordHasher
 from corereg import Registry
 from corereg.testing.auth import AuthContract, CheckPassword
 from corereg.testing.client import Credentials
+from corereg.testing.plugins import PluginContract
 
 # A fifth of what people get: enough to be measured, little enough for two hundred checks.
 MIDDLING = PasswordHasher(time_cost=2, memory_cost=16 * 1024, parallelism=1)
@@ -29,3 +30,7 @@ class TestSignIn(AuthContract):
             for each in known:
                 await accounts._users().create(registry.session(), each.name, each.password)
             yield accounts.check_password
+
+
+class TestPlugin(PluginContract):
+    name = "accounts"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from corereg import StorageFull, StorageUnavailable
+from corereg import StorageFull, StorageUnavailable, Writer
 from corereg.testing.storage import appended, committed, digest_of, opened, read, some_bytes, started, stored
 from corereg_storage_fs import FolderStorage
 
@@ -21,6 +21,10 @@ pytestmark = [
 
 KiB = 1024
 MiB = 1024 * KiB
+
+
+def unmount(folder: Path) -> None:
+    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def mount(*arguments: str | Path) -> None:
@@ -36,7 +40,12 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     mount("-t", "tmpfs", "-o", "size=1m", "none", folder)
     yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    unmount(folder)
+
+
+async def fill(writer: Writer) -> None:
+    while True:
+        await writer.write(some_bytes(256 * KiB))
 
 
 async def test_a_full_disk(disk: Path) -> None:
@@ -45,8 +54,7 @@ async def test_a_full_disk(disk: Path) -> None:
         state = await appended(storage, upload, state, 0, b"kept ")
         writer = await storage.writer(upload, state, 5)
         with pytest.raises(StorageFull, match=f"No room is left on the disk of {disk}"):
-            for _ in range(8):
-                await writer.write(some_bytes(256 * KiB))
+            await fill(writer)
         with pytest.raises(StorageFull):
             await writer.close()
         assert await storage.free() == 0
@@ -93,7 +101,7 @@ async def test_a_read_only_bind_mount(disk: Path, tmp_path: Path) -> None:
             with pytest.raises(StorageUnavailable, match=f"{window}.* is read-only"):
                 await storage.writer(upload, state, 0)
     finally:
-        subprocess.run(["umount", "--lazy", window], check=True)
+        unmount(window)
 
 
 async def test_blobs_on_another_disk(disk: Path, tmp_path: Path) -> None:
@@ -109,7 +117,7 @@ async def test_blobs_on_another_disk(disk: Path, tmp_path: Path) -> None:
                 await storage.commit(upload, state, 3, digest_of(b"abc"))
             await storage.abort(upload, state)
     finally:
-        subprocess.run(["umount", "--lazy", root / "docker"], check=True)
+        unmount(root / "docker")
 
 
 async def test_memory_that_cannot_tell_what_is_cached(disk: Path) -> None:

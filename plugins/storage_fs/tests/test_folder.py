@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
 import stat
 import threading
 import time
@@ -43,8 +44,12 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+def opened_path(descriptor: int) -> str:
+    return str(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+
 def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def upload_file(root: Path, upload: str) -> Path:
@@ -110,7 +115,7 @@ async def test_a_blob_is_as_young_as_its_last_commit(storage: FolderStorage, roo
 
 async def test_a_missing_root_is_no_missing_key(storage: FolderStorage, root: Path) -> None:
     upload, state = await started(storage)
-    root.rename(root.with_name("unmounted"))
+    shutil.move(root, root.with_name("unmounted"))
     for attempt in (
         read(storage, blob_key(digest_of(b"x"))),
         storage.stat(blob_key(digest_of(b"x"))),
@@ -372,7 +377,7 @@ async def test_a_folder_that_vanishes_during_a_commit(storage: FolderStorage, mo
         nonlocal removed
         if removed < 3:
             removed += 1
-            os.rmdir(os.readlink(f"/proc/self/fd/{dst_dir_fd}"))
+            Path(opened_path(dst_dir_fd)).rmdir()
         real(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
     monkeypatch.setattr(os, "replace", replace)
@@ -391,7 +396,7 @@ def journal(monkeypatch: pytest.MonkeyPatch, root: Path) -> list[str]:
     fsync, replace = os.fsync, os.replace
 
     def name(descriptor: int) -> str:
-        return os.readlink(f"/proc/self/fd/{descriptor}").removeprefix(f"{root.parent}/")
+        return opened_path(descriptor).removeprefix(f"{root.parent}/")
 
     def watched_fsync(descriptor: int) -> None:
         found.append(f"fsync {name(descriptor)}")
@@ -467,7 +472,12 @@ async def test_a_failed_fsync_drops_the_upload(storage: FolderStorage, monkeypat
     ],
 )
 async def test_sentences(
-    storage: FolderStorage, root: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception], sentence: str
+    storage: FolderStorage,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    kind: type[Exception],
+    sentence: str,
 ) -> None:
     def pwritev(descriptor: int, buffers: Sequence[bytes], offset: int) -> int:
         raise OSError(number, "stale {}")

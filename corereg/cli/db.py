@@ -1,0 +1,61 @@
+"""``corereg db``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from corereg.cli.context import CommandContext
+from corereg.cli.root import Words
+from corereg.cli.table import table
+
+
+@click.group(cls=Words)
+def db() -> None:
+    """Bring the database up to date, or show where it stands."""
+
+
+@db.command()
+@click.pass_obj
+def current(place: CommandContext) -> None:
+    """Show where the tables of the core and of each plugin stand. Changes nothing."""
+    from corereg.registry import Registry  # noqa: PLC0415 - loaded when it runs
+    from corereg.server.run import stand  # noqa: PLC0415
+    from corereg.store.schema import Version  # noqa: PLC0415
+
+    found: Sequence[Version] = place.loop(lambda: stand(Registry(place.config)))
+    rows = [
+        (each.name, each.current or "none", each.head or "none", "current" if each.is_current else "to be upgraded")
+        for each in found
+    ]
+    for line in table(("TABLES", "REVISION", "NEWEST", "STATE"), rows):
+        click.echo(line)
+
+
+@db.command()
+@click.pass_obj
+def upgrade(place: CommandContext) -> None:
+    """Bring the tables of the core and of each plugin to their newest revision. `corereg serve` does so by itself."""
+    from corereg.registry import Registry  # noqa: PLC0415 - loaded when it runs
+    from corereg.store.schema import upgrade as bring_up  # noqa: PLC0415
+    from corereg.store.schema import versions  # noqa: PLC0415
+
+    async def work() -> list[str]:
+        registry = Registry(place.config)
+        before = {each.name: each.current for each in await registry.schema_versions()}
+        await registry.database.open()
+        try:
+            await bring_up(registry.database, registry.schemas)
+            after = await versions(registry.database, registry.schemas)
+        finally:
+            await registry.database.close()
+        return [
+            f"{each.name}: {each.current}, current"
+            if before[each.name] == each.current
+            else f"{each.name}: {before[each.name] or 'none'} -> {each.current}"
+            for each in after
+        ]
+
+    for line in place.loop(work):
+        click.echo(line)

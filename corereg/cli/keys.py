@@ -1,0 +1,63 @@
+"""``corereg keys``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from corereg.cli.context import CommandContext
+from corereg.cli.root import Words
+from corereg.cli.table import table
+
+if TYPE_CHECKING:  # for the types alone: `corereg keys --help` must not wait for a database driver
+    from corereg.registry import Registry
+
+
+@click.group(cls=Words)
+def keys() -> None:
+    """List and rotate the keys that sign tokens."""
+
+
+@keys.command("list")
+@click.pass_obj
+def show(place: CommandContext) -> None:
+    """List the keys that tokens may be signed with, the newest last."""
+    import sqlalchemy as sa  # noqa: PLC0415 - loaded when it runs
+
+    from corereg.store.schema import signing_keys  # noqa: PLC0415
+
+    async def work(registry: Registry) -> list[tuple[str, str, str]]:
+        found = await registry.database.rows(
+            sa.select(signing_keys.c.id, signing_keys.c.created_at, signing_keys.c.retired_at).order_by(
+                signing_keys.c.created_at, signing_keys.c.id
+            )
+        )
+        kept = registry.tokens.lifetime + 2 * registry.tokens.leeway
+        return [(key, _day(made), _state(retired, kept)) for key, made, retired in found]
+
+    for line in table(("KEY", "MADE", "STATE"), place.run(work)):
+        click.echo(line)
+
+
+@keys.command()
+@click.pass_obj
+def rotate(place: CommandContext) -> None:
+    """Sign with a new key from now on. Tokens of the old one are believed until they end."""
+
+    async def work(registry: Registry) -> str:
+        return await registry.rotate_keys()
+
+    click.echo(place.run(work))
+    click.echo("Tokens are signed with this key from now on; servers that run take it up by themselves.", err=True)
+
+
+def _day(microseconds: int) -> str:
+    return datetime.fromtimestamp(microseconds / 1_000_000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _state(retired: int | None, kept: int) -> str:
+    if retired is None:
+        return "signs"
+    return f"retired, believed until {_day(retired + kept * 1_000_000)}"

@@ -1,0 +1,94 @@
+"""A response on its way out, and what becomes of a request's body that nobody read."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import aclosing
+
+from corereg.messages import ClientGone, Request, Response, Send
+from corereg.oci.errors import OCIError
+from corereg.store.storage import StorageError
+
+log = logging.getLogger(__name__)
+
+DRAINED = 64 * 1024
+"""Bytes of an unread body that are read after an error, so that the connection can be kept."""
+FIRST_ERROR = 400
+
+
+async def begin(request: Request, response: Response) -> Response:
+    """Fetch the first piece of a body that comes in pieces: before the status is out, a storage that fails is still an
+    honest 503. Raises StorageError."""
+    if isinstance(response.body, bytes) or request.method == "HEAD" or _sends_files(request, response):
+        return response
+    response.first = await anext(response.body, b"")  # type: ignore[arg-type]
+    if len(response.first) >= response.length:
+        response.body = response.first
+    return response
+
+
+async def deliver(request: Request, response: Response, send: Send) -> None:
+    """Send the response. After an error the rest of the request's body is in the way: a little is read, much ends the
+    connection."""
+    rest: asyncio.Future[None] | None = None
+    if response.status >= FIRST_ERROR and await _leaves_much(request):
+        if request.scope.get("http_version", "1.1").startswith("1"):
+            response.headers.append((b"connection", b"close"))
+        # hypercorn puts the end of the stream behind what nobody took, and waits for room for ever: take it.
+        rest = asyncio.ensure_future(request.gone())
+    try:
+        await _send(request, response, send)
+    finally:
+        if rest is not None:
+            rest.cancel()
+
+
+def _sends_files(request: Request, response: Response) -> bool:
+    return response.path is not None and "http.response.pathsend" in request.scope.get("extensions", ())
+
+
+async def _leaves_much(request: Request) -> bool:
+    """Whether more of a body is unread than is worth reading; a small rest is read here."""
+    length = request.length
+    if request.consumed or not (length or request.header(b"transfer-encoding") is not None):
+        return False
+    if length is None or length > DRAINED or request.header(b"expect") is not None:
+        return True
+    try:
+        await request.body(DRAINED)
+    except (ClientGone, OCIError):
+        return True
+    return False
+
+
+async def _send(request: Request, response: Response, send: Send) -> None:
+    await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+    if request.method == "HEAD":
+        await send({"type": "http.response.body", "body": b""})
+    elif isinstance(response.body, bytes):
+        await send({"type": "http.response.body", "body": response.body})
+    elif _sends_files(request, response):
+        await send({"type": "http.response.pathsend", "path": response.path})
+    else:
+        await _stream(request, response, send)
+
+
+async def _stream(request: Request, response: Response, send: Send) -> None:
+    """Send the pieces as the client takes them. Servers swallow what is sent to somebody who has left, so whether he has is
+    watched for beside it: a blob of many gigabytes is not read for nobody."""
+    gone = asyncio.ensure_future(request.gone())
+    try:
+        async with aclosing(response.body) as pieces:  # type: ignore[type-var]
+            await send({"type": "http.response.body", "body": response.first, "more_body": True})
+            async for piece in pieces:
+                if gone.done():
+                    return
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+    except StorageError as error:
+        # The status is out: only a cut connection tells the client that this is not the whole.
+        log.error("%s %s broke off: %s", request.method, request.path, error)  # noqa: TRY400
+        raise
+    finally:
+        gone.cancel()
+    await send({"type": "http.response.body", "body": b""})
