@@ -29,7 +29,7 @@ from corereg.config import decode_table
 from corereg.events import Event, Operation
 from corereg.messages import Request, Route
 from corereg.oci.errors import OCIError, Unauthorized
-from corereg.store.database import Transaction
+from corereg.store.database import DatabaseError, Transaction
 from corereg.store.schema import Schema
 from corereg.store.storage import Storage
 
@@ -82,7 +82,8 @@ def default_names() -> list[str]:
 def load(wanted: Sequence[object], tables: Mapping[str, Mapping[str, Any]]) -> Plugins:
     """The plugins `wanted` names, in that order: names of installed ones, paths of files, classes, instances or modules.
 
-    `tables` holds each plugin's own table of the configuration. Raises PluginError; a bad table raises ConfigError.
+    `tables` holds each plugin's own table of the configuration. A class gets its `Settings` as its only argument, a module
+    that has `Settings` finds them as ``settings``. Raises PluginError; a bad table raises ConfigError.
     """
     return Plugins([_enable(each, tables) for each in wanted])
 
@@ -100,6 +101,8 @@ def _enable(wanted: object, tables: Mapping[str, Mapping[str, Any]]) -> Enabled:
         except (TypeError, ValueError, OSError) as error:
             message = f"plugin {name!r} could not be made: {error}"
             raise PluginError(message) from error
+    elif isinstance(target, ModuleType) and hasattr(target, "Settings"):
+        settings = target.settings = decode_table(name, tables.get(name, {}), target.Settings)  # type: ignore[attr-defined]
     return Enabled(name, target, settings)
 
 
@@ -319,6 +322,8 @@ class Plugins:
         for name, ask in self._grants:
             try:
                 answer: Iterable[Grant] | None = await ask(identity)
+            except DatabaseError:
+                raise
             except Exception as error:
                 log.exception("plugin %s failed in grants; nothing is granted", name)
                 raise Unauthorized(_failed(name, "grants")) from error
@@ -376,8 +381,8 @@ def _failed(plugin: str, hook: str) -> str:
 async def _or_reject(plugin: str, hook: str, ask: Callable[..., Any], *arguments: Any) -> Identity | None:
     try:
         return await ask(*arguments)  # type: ignore[no-any-return]
-    except OCIError:
-        raise
+    except (OCIError, DatabaseError):
+        raise  # a database that is away is no wrong password
     except Exception as error:
         log.exception("plugin %s failed in %s; the request is rejected", plugin, hook)
         raise Unauthorized(_failed(plugin, hook)) from error

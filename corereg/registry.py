@@ -17,7 +17,8 @@ from corereg.plugins import Plugins, default_names, load
 from corereg.session import House, Session
 from corereg.signin import SignIn
 from corereg.store.catalog import Catalog
-from corereg.store.database import Database, DatabaseError, connect
+from corereg.store.database import Database, DatabaseError
+from corereg.store.engines import connect
 from corereg.store.journal import Journal
 from corereg.store.keys import Keys
 from corereg.store.rights import Rights

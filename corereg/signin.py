@@ -12,12 +12,14 @@ import hmac
 import secrets
 import time
 from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import anyio
 import msgspec
 
 from corereg.access import Identity
-from corereg.oci.errors import OCIError, TooManyRequests, Unauthorized
+from corereg.oci.errors import TooManyRequests, Unauthorized
 from corereg.plugins import Plugins
 from corereg.store.journal import Happening, Journal
 from corereg.store.rights import Rights
@@ -73,6 +75,19 @@ class Failures:
         self._times.pop(key, None)
 
 
+class Turns:
+    """How many tries of one key may be under way, and how many want to."""
+
+    def __init__(self, limit: int) -> None:
+        self.free = anyio.Semaphore(limit)
+        self.wanted = 0
+
+
+def _pair(name: str, address: str | None) -> tuple[str, ...]:
+    """What failures are counted by; names that differ in case alone count together."""
+    return (name[:LONGEST_NAME].casefold(), address or "")
+
+
 class SignIn:
     """Asks the plugins who somebody is."""
 
@@ -83,6 +98,7 @@ class SignIn:
         self._failures = Failures(failures, window)
         self._secret = secrets.token_bytes(32)
         self._known: OrderedDict[bytes, tuple[SignedIn, float]] = OrderedDict()
+        self._turns: dict[tuple[str, ...], Turns] = {}
 
     async def password(self, name: str, password: str, address: str | None) -> SignedIn:
         """Who this is. Raises Unauthorized, or TooManyRequests with ``Retry-After``."""
@@ -90,15 +106,32 @@ class SignIn:
         known = self._remembered(key)
         if known is not None:
             return known  # also while somebody at the same address is guessing
+        async with self._turn(_pair(name, address)):
+            return self._remembered(key) or await self._sign_in(key, name, password, address)
+
+    @asynccontextmanager
+    async def _turn(self, pair: tuple[str, ...]) -> AsyncGenerator[None]:
+        """At most as many tries at once as may fail: whoever sends hundreds side by side is counted as well."""
+        turns = self._turns.setdefault(pair, Turns(self._failures.limit))
+        turns.wanted += 1
+        try:
+            async with turns.free:
+                yield
+        finally:
+            turns.wanted -= 1
+            if not turns.wanted:
+                self._turns.pop(pair, None)
+
+    async def _sign_in(self, key: bytes, name: str, password: str, address: str | None) -> SignedIn:
         self._check_pace(name, address)
         await self.rights.refresh()
         serial = self.rights.serial
         try:
             identity = await self._ask(name, password)
-        except OCIError:
+        except Unauthorized:
             await self._failed(name, address)
             raise
-        self._failures.forget((name, address or ""))
+        self._failures.forget(_pair(name, address))
         signed_in = SignedIn(identity, serial)
         self._known[key] = (signed_in, time.monotonic() + REMEMBERED)
         while len(self._known) > MOST:
@@ -130,7 +163,7 @@ class SignIn:
     def _check_pace(self, name: str, address: str | None) -> None:
         limit = self._failures.limit
         wait = max(
-            self._failures.wait((name, address or ""), limit),
+            self._failures.wait(_pair(name, address), limit),
             self._failures.wait((address or "",), limit * ADDRESS_FACTOR),
         )
         if wait > 0:
@@ -139,7 +172,7 @@ class SignIn:
             raise TooManyRequests(message, headers={"Retry-After": str(seconds)})
 
     async def _failed(self, name: str, address: str | None) -> None:
-        key = (name[:LONGEST_NAME], address or "")
+        key = _pair(name, address)
         self._failures.add(key)
         self._failures.add((address or "",))
         self.journal.gather(

@@ -31,10 +31,10 @@ def check(place: CommandContext) -> None:
 
 
 def _problems(place: CommandContext) -> Iterator[str]:
-    from corereg.plugins import PluginError, default_names, load  # noqa: PLC0415 - `config --help` needs no plugin
-    from corereg.registry import Registry  # noqa: PLC0415
-    from corereg.server.failure import ServerError  # noqa: PLC0415
-    from corereg.server.run import look  # noqa: PLC0415
+    from corereg.plugins import PluginError, default_names, load
+    from corereg.registry import Registry
+    from corereg.server.failure import ServerError
+    from corereg.server.run import look
 
     try:
         found = place.config
@@ -53,8 +53,9 @@ def _problems(place: CommandContext) -> Iterator[str]:
             yield f"{_where(found)}{error}"
     try:
         found.check_tables(_names(found))
+        look(found)
         if sound:
-            look(Registry(found))
+            Registry(found)
     except ConfigError as error:
         yield from _lines(error)
     except (PluginError, ServerError) as error:
@@ -75,9 +76,9 @@ def _where(found: Config) -> str:
 
 def _names(found: Config) -> list[str]:
     """The names that enabled plugins have, by the configuration alone."""
-    from pathlib import Path  # noqa: PLC0415
+    from pathlib import Path
 
-    from corereg.plugins import default_names  # noqa: PLC0415
+    from corereg.plugins import default_names
 
     names = found.plugins if found.plugins is not None else default_names()
     return [Path(name).stem if name.endswith(".py") else name for name in names]
@@ -88,8 +89,8 @@ def _names(found: Config) -> list[str]:
 @click.pass_obj
 def show(place: CommandContext, *, origin: bool) -> None:
     """Print what holds, as TOML. Secrets, and passwords in URLs, are shown as ***."""
-    from corereg.cli.plugins import enabled  # noqa: PLC0415 - `config --help` needs no plugin
-    from corereg.plugins import PluginError  # noqa: PLC0415
+    from corereg.cli.plugins import enabled
+    from corereg.plugins import PluginError
 
     settings: dict[str, type[msgspec.Struct]] = {}
     try:

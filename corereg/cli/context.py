@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-if TYPE_CHECKING:  # for the types alone: `corereg --help` must not wait for a database driver; lower floors, all of them
+if TYPE_CHECKING:  # for the types alone: `corereg --help` must not wait for a database driver
     from corereg.config import Config
     from corereg.registry import Registry
 
@@ -30,7 +30,7 @@ class Failure(click.ClickException):
 
     def __init__(self, message: str, status: int = FAILED) -> None:
         super().__init__(message)
-        self.exit_code = status
+        self.exit_code = status  # type: ignore[misc]  # click declares a class variable and says that it may be set
 
 
 class CommandContext:
@@ -46,7 +46,7 @@ class CommandContext:
     @cached_property
     def config(self) -> Config:
         """The configuration: file, environment, options. Raises ConfigError."""
-        from corereg.config import Config  # noqa: PLC0415 - loaded when a command needs it
+        from corereg.config import Config
 
         return Config.load(self.config_file, os.environ, self.overrides)
 
@@ -64,7 +64,7 @@ class CommandContext:
         The registry does no background work meanwhile. Errors that are nobody's bug end the command with a sentence and
         the exit status that fits.
         """
-        from corereg.registry import Registry  # noqa: PLC0415 - loaded when a command needs it
+        from corereg.registry import Registry
 
         async def opened() -> Result:
             registry = Registry(self.config)
@@ -74,18 +74,18 @@ class CommandContext:
             finally:
                 await registry.close()
 
-        return self.loop(opened())
+        return self.loop(opened)
 
-    def loop(self, work: Any) -> Any:
-        """Await something in an event loop of its own, with the log on standard error."""
-        import msgspec  # noqa: PLC0415 - loaded when a command needs it
+    def loop(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        """Await ``work()`` in an event loop of its own, with the log on standard error. Errors end as with `run`."""
+        import msgspec
 
-        from corereg.server.logs import start_logging  # noqa: PLC0415
+        from corereg.server.logs import start_logging
 
         config = self.config.log
         start_logging(config if config.level == "debug" else msgspec.structs.replace(config, level="warning"))
         with told():
-            return asyncio.run(work)
+            return asyncio.run(work())
 
 
 class told:  # noqa: N801 - reads as a word: with told()
@@ -100,7 +100,7 @@ class told:  # noqa: N801 - reads as a word: with told()
             return
         if isinstance(error, KeyboardInterrupt):
             sys.exit(INTERRUPTED)
-        from corereg.server.failure import sentence  # noqa: PLC0415 - only where something went wrong
+        from corereg.server.failure import sentence
 
         message = sentence(error)
         if message is not None:
@@ -108,8 +108,8 @@ class told:  # noqa: N801 - reads as a word: with told()
 
 
 def _status(error: BaseException) -> int:
-    from corereg.oci.errors import OCIError  # noqa: PLC0415 - only where something went wrong
-    from corereg.store.database import Conflict  # noqa: PLC0415
+    from corereg.oci.errors import OCIError
+    from corereg.store.database import Conflict
 
     if isinstance(error, Conflict):
         return CONFLICT

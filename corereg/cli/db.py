@@ -20,9 +20,9 @@ def db() -> None:
 @click.pass_obj
 def current(place: CommandContext) -> None:
     """Show where the tables of the core and of each plugin stand. Changes nothing."""
-    from corereg.registry import Registry  # noqa: PLC0415 - loaded when it runs
-    from corereg.server.run import stand  # noqa: PLC0415
-    from corereg.store.schema import Version  # noqa: PLC0415
+    from corereg.registry import Registry
+    from corereg.server.run import stand
+    from corereg.store.schema import Version
 
     found: Sequence[Version] = place.loop(lambda: stand(Registry(place.config)))
     rows = [
@@ -37,9 +37,9 @@ def current(place: CommandContext) -> None:
 @click.pass_obj
 def upgrade(place: CommandContext) -> None:
     """Bring the tables of the core and of each plugin to their newest revision. `corereg serve` does so by itself."""
-    from corereg.registry import Registry  # noqa: PLC0415 - loaded when it runs
-    from corereg.store.schema import upgrade as bring_up  # noqa: PLC0415
-    from corereg.store.schema import versions  # noqa: PLC0415
+    from corereg.registry import Registry
+    from corereg.store.schema import upgrade as bring_up
+    from corereg.store.schema import versions
 
     async def work() -> list[str]:
         registry = Registry(place.config)

@@ -24,9 +24,9 @@ def keys() -> None:
 @click.pass_obj
 def show(place: CommandContext) -> None:
     """List the keys that tokens may be signed with, the newest last."""
-    import sqlalchemy as sa  # noqa: PLC0415 - loaded when it runs
+    import sqlalchemy as sa
 
-    from corereg.store.schema import signing_keys  # noqa: PLC0415
+    from corereg.store.schema import signing_keys
 
     async def work(registry: Registry) -> list[tuple[str, str, str]]:
         found = await registry.database.rows(
@@ -50,7 +50,7 @@ def rotate(place: CommandContext) -> None:
         return await registry.rotate_keys()
 
     click.echo(place.run(work))
-    click.echo("Tokens are signed with this key from now on; servers that run take it up by themselves.", err=True)
+    click.echo("Tokens are signed with this key from now on; servers that run take it up within the hour.", err=True)
 
 
 def _day(microseconds: int) -> str:

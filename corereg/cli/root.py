@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import click
 
-from corereg.cli.context import USAGE, CommandContext, told
+from corereg.cli.context import CommandContext, told
 
 BUILT_IN = {
     "config": "Check and print the configuration.",
@@ -40,11 +39,13 @@ class Root(click.Group):
             command = self._plugin_commands(ctx, strict=True).get(name)
         return None if command is None else with_places(command)
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, with a near name for an unknown one."""
         name = args[0] if args else ""
         if name and not name.startswith("-") and self.get_command(ctx, name) is None:
-            raise unknown(ctx, name, {*BUILT_IN, *self._plugin_commands(ctx, strict=False)})
+            raise unknown(ctx, name, {*BUILT_IN, *self._plugin_commands(ctx, strict=False)}, _disabled(ctx))
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -61,9 +62,9 @@ class Root(click.Group):
                 formatter.write_dl([(name, command.get_short_help_str()) for name, command in sorted(added.items())])
 
     def _plugin_commands(self, ctx: click.Context, *, strict: bool) -> dict[str, click.Command]:
-        """By name. Unless `strict`, plugins that fail bring none: help must work for whoever mends the configuration."""
+        """By name. Unless `strict`, plugins that fail bring none: help is for whoever mends the configuration, too."""
         if self._plugins is None:
-            from corereg.cli.plugins import enabled  # noqa: PLC0415 - `corereg serve --help` needs no plugin
+            from corereg.cli.plugins import enabled
 
             try:
                 commands = enabled(ctx.find_object(CommandContext) or CommandContext()).commands()
@@ -79,20 +80,36 @@ class Root(click.Group):
 class Words(click.Group):
     """A group inside `corereg` that suggests near names too."""
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, with a near name for an unknown one."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             raise unknown(ctx, args[0], self.commands)
         return super().resolve_command(ctx, args)
 
 
-def unknown(ctx: click.Context, name: str, known: Iterable[str]) -> click.UsageError:
+def unknown(ctx: click.Context, name: str, known: Iterable[str], more: str = "") -> click.UsageError:
     """``No such command 'serv'. Did you mean serve?``."""
-    from difflib import get_close_matches  # noqa: PLC0415 - 9 ms, and only a mistake needs it
+    return click.UsageError(f"No such command {name!r}.{near(name, known) or more}", ctx)
 
-    near = get_close_matches(name, sorted(known), 1)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    return click.UsageError(f"No such command {name!r}.{hint}", ctx)
+
+def near(name: str, known: Iterable[str]) -> str:
+    """`` Did you mean serve?``, or nothing."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, sorted(known), 1, cutoff=0.7)
+    return f" Did you mean {found[0]}?" if found else ""
+
+
+def _disabled(ctx: click.Context) -> str:
+    """Which plugins might bring a command that is missed."""
+    from corereg.cli.plugins import enabled
+    from corereg.plugins import installed
+
+    on = {each.name for each in enabled(ctx.find_object(CommandContext) or CommandContext())}
+    off = [each.name for each in installed() if each.name not in on]
+    return f" These plugins are installed, but not enabled: {', '.join(off)}." if off else ""
 
 
 def _remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
@@ -151,7 +168,7 @@ class Version(click.Option):
 
 def _version(ctx: click.Context, _parameter: click.Parameter, value: Any) -> None:
     if value and not ctx.resilient_parsing:
-        from corereg.cli.version import number  # noqa: PLC0415 - only when asked
+        from corereg.cli.version import number
 
         click.echo(f"corereg {number()}")
         ctx.exit()
@@ -173,7 +190,4 @@ cli = Root(
 
 def main() -> None:
     """The command as it is installed."""
-    sys.exit(cli.main(prog_name="corereg", obj=CommandContext()) or 0)
-
-
-_ = USAGE
+    cli.main(prog_name="corereg", obj=CommandContext())

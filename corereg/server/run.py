@@ -2,70 +2,62 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import time
-from importlib.util import find_spec
+import socket
+from collections.abc import Sequence
+from pathlib import Path
 
 from corereg.config import Config
 from corereg.registry import Registry
-from corereg.server import banner
-from corereg.server.failure import ServerError, sentence
+from corereg.server.banner import Banner, headline, say, warnings
+from corereg.server.failure import sentence
 from corereg.server.logs import start_logging
 from corereg.server.sockets import listen, raise_file_limit
 from corereg.server.tls import Certificate, certificate
 from corereg.server.worker import Work, server
 from corereg.server.workers import Workers, check_platform
-from corereg.store.schema import versions
+from corereg.store.engines import connect
+from corereg.store.schema import Version, versions
 
 
 def run(config: Config, version: str) -> int:
     """Serve until a signal ends it; the exit status. Raises what keeps it from starting (`sentence` tells it)."""
-    started = time.monotonic()
     start_logging(config.log)
-    count = config.server.workers
-    check_platform(count)
-    server(config.server.kind)
+    look(config)
     raise_file_limit()
     listener = listen(config.server.host, config.server.port)
+    port: int = listener.getsockname()[1]
     made = certificate(config)
-    url = banner.address(config, listener)
-    trust = banner.trust(config, listener, made.authority) if made and made.authority else []
-
-    async def introduce(registry: Registry) -> None:
-        for line in await banner.places(registry, url):
-            banner.say(line)
-        for line in trust:
-            banner.say(line)
-        for line in banner.warnings(config, made):
-            banner.say(f"! {line}")
-
-    def ready() -> None:
-        with_workers = f" with {count} workers" if count > 1 else ""
-        banner.say(f"Ready in {time.monotonic() - started:.1f} s{with_workers}. Ctrl+C stops.")
-
-    if count == 1:
-        registry = Registry(config)
-        banner.say(banner.headline(config, version, len(registry.plugins.enabled)))
-
-        async def announce(registry: Registry) -> None:
-            await introduce(registry)
-            ready()
-
-        Work(registry, listener, made, announce).run()
+    banner = Banner(config, version, port, made)
+    if config.server.workers == 1:
+        _alone(config, listener, made, banner)
         return 0
+    return _several(config, listener, made, banner)
 
-    introduced = [False]
 
-    def job(number: int, parent: int, tell: int) -> None:
+def _alone(config: Config, listener: socket.socket, made: Certificate | None, banner: Banner) -> None:
+    registry = Registry(config)
+    banner.headline(registry)
+
+    async def announce(registry: Registry) -> None:
+        await banner.places(registry)
+        banner.ready()
+
+    Work(registry, listener, made, announce).run()
+
+
+def _several(config: Config, listener: socket.socket, made: Certificate | None, banner: Banner) -> int:
+    """No plugin is loaded in this process, only in the workers: see `corereg.server.workers`."""
+
+    def job(first: bool, parent: int, tell: int) -> None:  # noqa: FBT001 - Job is the type
         try:
             registry = Registry(config)
-            if number == 1 and not introduced[0]:
-                banner.say(banner.headline(config, version, len(registry.plugins.enabled)))
+            if first:
+                banner.headline(registry)
 
             async def announce(registry: Registry) -> None:
-                if number == 1 and not introduced[0]:
-                    await introduce(registry)
+                if first:
+                    await banner.places(registry)
                 os.write(tell, b"+")
 
             Work(registry, listener, made, announce, parent).run()
@@ -73,26 +65,53 @@ def run(config: Config, version: str) -> int:
             told = sentence(error)
             if told is None:
                 raise
-            banner.say(f"Error: {told}")
+            say(f"Error: {told}")
             raise SystemExit(1) from error
 
-    def all_ready() -> None:
-        introduced[0] = True
-        ready()
+    timeout = config.server.shutdown_timeout
+    return Workers(config.server.workers, job, listener, timeout=timeout).run(banner.ready)
 
-    return Workers(count, job, listener, timeout=config.server.shutdown_timeout).run(all_ready)
+
+def look(config: Config) -> None:
+    """What can be judged before anything is opened. Raises ServerError."""
+    check_platform(config.server.workers)
+    server(config.server.kind)
+    if not config.server.tls.self_signed:
+        certificate(config)
 
 
 async def check(config: Config, version: str) -> list[str]:
     """Whether it would start: lines that say what was looked at. Changes nothing; raises what would keep it."""
-    server(config.server.kind)
+    look(config)
     registry = Registry(config)
-    made: Certificate | None = None
-    if not config.server.tls.self_signed:
-        made = certificate(config)
     listen(config.server.host, config.server.port).close()
-    stand = await registry.schema_versions()
-    lines = [banner.headline(config, version, len(registry.plugins.enabled))]
-    lines += [f"{each.name}: schema {each.current or 'none'}, newest is {each.head}" for each in stand]
-    lines += [f"! {line}" for line in banner.warnings(config, made)]
-    return [*lines, "It would start."]
+    made = None if config.server.tls.self_signed else certificate(config)
+    return [
+        headline(config, version, registry),
+        *(f"  tables     {each.name}: {_state(each)}" for each in await stand(registry)),
+        *(f"! {line}" for line in warnings(config, made)),
+        "It would start.",
+    ]
+
+
+def _state(version: Version) -> str:
+    if version.is_current:
+        return f"schema {version.current}, current"
+    return f"schema {version.current or 'none'}, to be upgraded to {version.head}"
+
+
+async def stand(registry: Registry) -> Sequence[Version]:
+    """Where the tables of core and plugins stand. A SQLite file that is not there yet is not made."""
+    if not _is_new(registry.config.database_url):
+        return await registry.schema_versions()
+    empty = connect("sqlite::memory:")
+    await empty.open()
+    try:
+        return await versions(empty, registry.schemas)
+    finally:
+        await empty.close()
+
+
+def _is_new(url: str) -> bool:
+    scheme, _, path = url.partition(":")
+    return scheme == "sqlite" and not Path(path).exists()

@@ -83,11 +83,11 @@ def _is_terminal() -> bool:
 
 
 async def until_stopped(
-    serving: Coroutine[Any, Any, None], stop: Stop, transfers: Transfers, *, timeout: float, tls: bool
+    serving: Coroutine[Any, Any, None], stop: Stop, transfers: Transfers, *, patience: float, tls: bool
 ) -> None:
     """Run `serving`, which begins to stop when `stop` is requested, and see that it ends.
 
-    Requests under way have `timeout` seconds. Raises what `serving` raises before that.
+    Requests under way have `patience` seconds. Raises what `serving` raises before that.
     """
     server = asyncio.create_task(serving, name="corereg server")
     asked = asyncio.create_task(stop.requested.wait())
@@ -97,7 +97,7 @@ async def until_stopped(
         if not stop.requested.is_set():
             server.result()
             return
-        await _finish(server, transfers, timeout=timeout, tls=tls)
+        await _finish(server, transfers, patience=patience, tls=tls)
     finally:
         asked.cancel()
         watch.cancel()
@@ -116,23 +116,23 @@ async def _end(server: asyncio.Task[None]) -> None:
         server.exception()  # looked at; what fails while it is torn down is no news
 
 
-async def _finish(server: asyncio.Task[None], transfers: Transfers, *, timeout: float, tls: bool) -> None:
+async def _finish(server: asyncio.Task[None], transfers: Transfers, *, patience: float, tls: bool) -> None:
     farewell = FAREWELL
     if transfers:
         farewell = LONG_FAREWELL
-        log.info("stopping; %d requests are under way and have %d s", len(transfers), timeout)
+        log.info("stopping; %d requests are under way and have %d s", len(transfers), patience)
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout
+    deadline = loop.time() + patience
     try:
-        await asyncio.wait_for(transfers.none_left(), timeout)
+        await asyncio.wait_for(transfers.none_left(), patience)
     except TimeoutError:
         hush()
-        log.warning("stopping; %d requests took longer than %d s and are cut", transfers.cut(), timeout)
+        log.warning("stopping; %d requests took longer than %d s and are cut", transfers.cut(), patience)
         with suppress(TimeoutError):
             await asyncio.wait_for(transfers.none_left(), CUT)
         return
-    patience = max(0.0, deadline - loop.time())
-    await asyncio.wait({server}, timeout=min(farewell, patience) if tls else patience)
+    left = max(0.0, deadline - loop.time())
+    await asyncio.wait({server}, timeout=min(farewell, left) if tls else left)
 
 
 def end_in(seconds: float, code: int) -> None:

@@ -48,7 +48,7 @@ class Certificate(msgspec.Struct, frozen=True):
         try:
             context.load_cert_chain(self.cert, self.key, password=_no_password)
         except ssl.SSLError as error:
-            reason = (error.reason or "unknown reason").replace("_", " ").lower()
+            reason = (error.reason or "they hold none in PEM form").replace("_", " ").lower()
             raise ServerError(f"the certificate {self.cert} and the key {self.key} cannot be used: {reason}") from error
         except OSError as error:
             reason = error.strerror or str(error)
@@ -236,7 +236,7 @@ def _write(path: Path, content: bytes, mode: int) -> None:
     """Whole or not at all, and never readable by others for a moment."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with open(descriptor, "wb") as file:
+    with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

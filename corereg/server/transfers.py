@@ -95,11 +95,15 @@ class _Body:
         try:
             return await self._receive()
         except asyncio.CancelledError:
-            if self._gone and not self._task.uncancel():  # it was us, and nobody else
+            if self._taken_back():
                 return {"type": "http.disconnect"}
             raise
         finally:
             self._since = 0.0
+
+    def _taken_back(self) -> bool:
+        """Whether the cancellation was ours, and nobody else's; it is undone then."""
+        return self._gone and self._task.uncancel() == 0
 
     def give_up(self, late: float) -> None:
         """Tell the application that the client is gone if it has waited since before `late`."""

@@ -31,7 +31,7 @@ class Server(uvicorn.Server):
 async def serve(app: Application, listener: socket.socket, certificate: Certificate | None, stop: Stop) -> None:
     """Serve until `stop` is requested and every connection is closed."""
     config = Config(
-        app,  # type: ignore[arg-type]  # its ASGI types are unions of TypedDicts
+        app,
         lifespan="off",
         ws="none",
         log_config=None,

@@ -100,8 +100,8 @@ class Work:
         transfers = Transfers(asgi(self.registry))
         serving = serve(transfers, self.listener, self.certificate, stop)
         await self.announce(self.registry)
-        timeout = self.config.server.shutdown_timeout
-        await until_stopped(serving, stop, transfers, timeout=timeout, tls=self.certificate is not None)
+        patience = self.config.server.shutdown_timeout
+        await until_stopped(serving, stop, transfers, patience=patience, tls=self.certificate is not None)
 
     async def _close(self) -> None:
         try:
@@ -130,4 +130,4 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
         import uvloop
     except ImportError:  # Windows, PyPy
         return None
-    return uvloop.new_event_loop  # type: ignore[no-any-return]
+    return uvloop.new_event_loop

@@ -28,8 +28,9 @@ LONGEST_PAUSE = 10.0
 MARGIN = 15.0
 """Seconds beyond the shutdown timeout after which a worker that still lives is killed."""
 
-Job = Callable[[int, int, int], None]
-"""What a worker does: its number, a descriptor that ends with the parent, one to write a byte to when ready."""
+Job = Callable[[bool, int, int], None]
+"""What a worker does: whether it is the very first, a descriptor that ends with the parent, and one to write a byte to
+when it is ready."""
 
 
 class Worker:
@@ -60,7 +61,7 @@ class Workers:
     def run(self, announce: Callable[[], None]) -> int:
         """Until a signal ends it; the exit status. `announce` is called when all workers are ready."""
         self._listen_to_signals()
-        status = self._first()
+        status = self._begin()
         if status is not None:
             return status
         for number in range(2, self._count + 1):
@@ -108,9 +109,9 @@ class Workers:
 
     # ---- start ----
 
-    def _first(self) -> int | None:
+    def _begin(self) -> int | None:
         """Start one worker alone: it brings the tables up to date and says what is wrong. None when it is ready."""
-        self._start(1)
+        self._start(1, first=True)
         while True:
             asked = self._wait()
             if asked:
@@ -123,7 +124,7 @@ class Workers:
                 self._forget(worker)
                 return os.waitstatus_to_exitcode(status) or 1
 
-    def _start(self, number: int) -> None:
+    def _start(self, number: int, *, first: bool = False) -> None:
         told, tell = os.pipe()
         process = os.fork()
         if process:
@@ -133,7 +134,7 @@ class Workers:
         status = 1
         try:
             self._become_worker(told)
-            self._job(number, self._life[0], tell)
+            self._job(first, self._life[0], tell)
             status = 0
         except SystemExit as error:
             status = error.code if isinstance(error.code, int) else 1

@@ -174,7 +174,8 @@ class FsspecStorage(Storage):
             times = [time for time in (before.modified, part.modified) if time is not None]
             found[upload] = Stat(upload, before.size + part.size, max(times, default=None))
         for stat in found.values():
-            yield stat
+            if _UPLOAD.fullmatch(stat.key):
+                yield stat
 
     # ---- keys ----
 

@@ -12,9 +12,9 @@ from typing import Literal
 
 import msgspec
 import sqlalchemy as sa
+from alembic.config import Config as AlembicConfig
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
-from alembic.config import Config as AlembicConfig
 from alembic.script import ScriptDirectory
 
 from corereg.store.database import Database

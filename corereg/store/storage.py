@@ -200,11 +200,15 @@ class Storage(ABC):
 
     @abstractmethod
     def uploads(self) -> AsyncGenerator[Stat]:
-        """Every unfinished upload that left bytes; `Stat.key` is the upload's id, `Stat.size` what it takes up."""
+        """Every unfinished upload that left bytes, and nothing that `abort` would not take; `Stat.key` is the upload's
+        id, `Stat.size` what it takes up.
+        """
 
     @abstractmethod
     def read(self, key: str, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes]:
-        """The bytes `start` up to, not including, `stop` (None: the end), in pieces; less where the key ends before.
+        """The bytes `start` up to, not including, `stop` (None: the end), in pieces of at most 4 MiB; fewer where the
+        key ends before.
+
         `KeyMissing` comes with the first piece. It never ends early without raising, whatever happens to the key.
         """
 

@@ -15,7 +15,7 @@ import secrets
 import uuid
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import anyio
@@ -31,7 +31,7 @@ from corereg.store.schema import uploads
 from corereg.store.storage import KeyMissing, State, Storage, StorageError, StorageFull, Writer
 
 SECOND = 1_000_000
-BUDGET = 64 * 1024 * 1024
+BUDGET = 16 * 1024 * 1024
 LARGEST_PIECE = 1024 * 1024
 SMALLEST_PIECE = 64 * 1024
 INLINE_HASH = 32 * 1024
@@ -116,12 +116,23 @@ class RunningHash:
         self.hash = hasher(algorithm)
         self.offset = 0
 
-    async def update(self, data: bytes) -> None:
-        if len(data) <= INLINE_HASH:
-            self.hash.update(data)
+    async def update(self, piece: Piece) -> None:
+        if piece.size <= INLINE_HASH:
+            self._update(piece)
         else:
-            await anyio.to_thread.run_sync(self.hash.update, data)
-        self.offset += len(data)
+            await anyio.to_thread.run_sync(self._update, piece)
+
+    def _update(self, piece: Piece) -> None:
+        for chunk in piece.chunks:
+            self.hash.update(chunk)
+        self.offset += piece.size
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """Some chunks as the server handed them over, worth a thread hop together; never joined, which would cost a copy."""
+
+    chunks: tuple[bytes, ...]
+    size: int
 
 
 class Uploads:
@@ -189,6 +200,7 @@ class Uploads:
         upload is gone.
         """
         claimant = await self._claim(upload, start)
+        claimed = now()
         if chunks is not None:
             upload = await self._receive(upload, claimant, chunks, length=length, keep_claim=True)
         try:
@@ -197,7 +209,8 @@ class Uploads:
                 await self._discard(upload)
                 message = f"the content's digest is {found}, not {digest}; the upload was dropped, start it again"
                 raise DigestInvalid(message)
-            await self._extend(upload.id, claimant)
+            if now() - claimed > self._lease // 3:
+                await self._extend(upload.id, claimant)
             key = await self.storage.commit(upload.id, upload.state, upload.received, str(digest))
         except KeyMissing:
             # A crash between the commit of the bytes and of the rows left the row behind: start again.
@@ -359,7 +372,7 @@ class Uploads:
                     if busy is not None:
                         await busy
                         busy = None
-                    self._check_limit(receipt.received + len(piece))
+                    self._check_limit(receipt.received + piece.size)
                     busy = asyncio.create_task(_keep(piece, writer, running, receipt))
                     if now() - extended > self._lease // 3:
                         extended = now()
@@ -370,7 +383,9 @@ class Uploads:
         finally:
             if busy is not None:
                 with anyio.CancelScope(shield=True):
-                    await asyncio.wait([busy])
+                    while not busy.done():  # a thread is at work on the file: no cancellation may close it under its hands
+                        with suppress(asyncio.CancelledError):
+                            await asyncio.wait([busy])
                 if not busy.cancelled():
                     busy.exception()  # the first failure is the one that is told
 
@@ -379,7 +394,7 @@ class Uploads:
             message = f"blobs here are limited to {self.limit} bytes"
             raise SizeInvalid(message)
 
-    async def _pieces(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    async def _pieces(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[Piece]:
         """Gather what the server hands over into pieces worth a thread hop, smaller when many are receiving."""
         held: list[bytes] = []
         size = 0
@@ -390,14 +405,14 @@ class Uploads:
                 held.append(chunk)
                 size += len(chunk)
                 if size >= max(SMALLEST_PIECE, min(LARGEST_PIECE, BUDGET // (2 * self._receiving))):
-                    yield held[0] if len(held) == 1 else b"".join(held)
+                    yield Piece(tuple(held), size)
                     held, size = [], 0
         except Exception:
             if held:  # the client is gone, what it sent is not
-                yield b"".join(held)
+                yield Piece(tuple(held), size)
             raise
         if held:
-            yield held[0] if len(held) == 1 else b"".join(held)
+            yield Piece(tuple(held), size)
 
     # ---- hashes ----
 
@@ -418,8 +433,8 @@ class Uploads:
         running = self._resume_hash(upload)
         if running is None or running.algorithm != algorithm:
             running = RunningHash(algorithm)
-            async for piece in self.storage.read_upload(upload.id, upload.state, upload.received):
-                await running.update(piece)
+            async for chunk in self.storage.read_upload(upload.id, upload.state, upload.received):
+                await running.update(Piece((chunk,), len(chunk)))
             if running.offset != upload.received:
                 message = f"the storage holds {running.offset} of {upload.received} bytes of this upload"
                 raise KeyMissing(message)
@@ -445,15 +460,20 @@ class Receipt:
         self.received = received
 
 
-async def _keep(piece: bytes, writer: Writer, running: RunningHash | None, receipt: Receipt) -> None:
+async def _keep(piece: Piece, writer: Writer, running: RunningHash | None, receipt: Receipt) -> None:
     if running is None:
-        await writer.write(piece)
-    elif len(piece) <= INLINE_HASH:
-        await writer.write(piece)
+        await _write(piece, writer)
+    elif piece.size <= INLINE_HASH:
+        await _write(piece, writer)
         await running.update(piece)
     else:
-        await _both(writer.write(piece), running.update(piece))
-    receipt.received += len(piece)
+        await _both(_write(piece, writer), running.update(piece))
+    receipt.received += piece.size
+
+
+async def _write(piece: Piece, writer: Writer) -> None:
+    for chunk in piece.chunks:
+        await writer.write(chunk)
 
 
 async def _both(first: Awaitable[None], second: Awaitable[None]) -> None:

@@ -12,7 +12,11 @@ from typing import Any
 import pytest
 
 _HOMES = {
+    "AuthContract": "corereg.testing.auth",
+    "People": "corereg.testing.registry",
+    "PluginContract": "corereg.testing.plugins",
     "RegistryClient": "corereg.testing.client",
+    "StorageContract": "corereg.testing.storage",
     "UploadMachine": "corereg.testing.uploads",
     "WireContract": "corereg.testing.wire",
 }

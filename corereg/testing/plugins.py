@@ -43,7 +43,7 @@ from corereg.http.routes import Table
 from corereg.messages import OPEN, Request, Route
 from corereg.plugins import HOOKS, Enabled, installed, load
 from corereg.registry import Registry
-from corereg.store.database import connect
+from corereg.store.engines import connect
 from corereg.store.filesystem import FsspecStorage
 from corereg.store.schema import CORE, Schema, upgrade, versions
 from corereg.testing.client import RegistryClient

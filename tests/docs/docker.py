@@ -10,10 +10,10 @@ from pathlib import Path
 import anyio
 
 from corereg.testing.client import EMPTY, Content, Credentials, RegistryClient, blob, error_codes, image
+from tests.clients import layouts
+from tests.clients.engine import Docker, engine
+from tests.clients.tools import missing
 
-from ..clients import layouts
-from ..clients.engine import Docker, engine
-from ..clients.tools import missing
 from .session import Shell
 
 IMAGE = "hello-world"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from corereg.plugins import HOOKS
+from tests.architecture.test_floors import BESIDE, FLOORS
 
-from ..architecture.test_floors import BESIDE, FLOORS
 from .blocks import DOCS, ROOT
 
 PAGE = DOCS / "architecture.md"

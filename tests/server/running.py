@@ -1,4 +1,4 @@
-"""`corereg serve` as a process of its own, and a client that does nothing by itself: what it sends and when is the test."""
+"""`corereg serve` as a process of its own, and a client that does nothing by itself."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STOP = 30.0
 KIB, MIB = 1024, 1024 * 1024
 SIGNED_IN = "Basic " + base64.b64encode(b"admin:secret").decode()
 
-POLICY = '''
+POLICY = """
 import asyncio
 import os
 import time
@@ -57,7 +57,7 @@ def provide_routes(registry):
         Route("GET", "/hang", hang, needs=OPEN),
         Route("GET", "/rest", rest, needs=OPEN),
     ]
-'''
+"""
 CONFIG = 'plugins = ["storage_fs", "./policy.py"]\n'
 
 

@@ -1,4 +1,4 @@
-"""What SIGTERM does: transfers are finished, idle connections are not waited for, a deadline and a second signal cut."""
+"""SIGTERM: transfers are finished, idle connections are not waited for, a deadline and a second signal cut."""
 
 from __future__ import annotations
 

@@ -9,8 +9,9 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from corereg.store import database as module
-from corereg.store.database import Conflict, Database, DatabaseUnavailable, Query, connect
+from corereg.store import sqlite as module
+from corereg.store.database import Conflict, Database, DatabaseUnavailable, Query
+from corereg.store.engines import connect
 from corereg.store.schema import CORE, metadata, repositories, upgrade, versions
 
 pytestmark = pytest.mark.anyio

@@ -252,8 +252,8 @@ async def test_pieces_shrink_when_many_receive(registry: Registry) -> None:
         for _ in range(64):
             yield b"x" * 16384
 
-    sizes = [len(piece) async for piece in registry.uploads._pieces(small())]  # noqa: SLF001
+    sizes = [piece.size async for piece in registry.uploads._pieces(small())]  # noqa: SLF001
     assert max(sizes) <= module.SMALLEST_PIECE + 16384
     registry.uploads._receiving = 1  # noqa: SLF001
-    sizes = [len(piece) async for piece in registry.uploads._pieces(small())]  # noqa: SLF001
+    sizes = [piece.size async for piece in registry.uploads._pieces(small())]  # noqa: SLF001
     assert max(sizes) == module.LARGEST_PIECE

@@ -6,7 +6,7 @@ import pytest
 
 from corereg.config import ProtocolConfig
 from corereg.http.app import asgi
-from corereg.testing.plugin import PASSWORD
+from corereg.testing.plugin import OTHER, OTHER_PASSWORD, PASSWORD
 from corereg.testing.registry import Person, scratch
 from corereg.testing.wire import DeleteWire, ManifestRefusalWire, UploadWire
 
@@ -15,16 +15,18 @@ class Switched:
     protocol = ProtocolConfig()
 
     @pytest.fixture(scope="class")
-    async def corereg_app(self, request, tmp_path_factory, corereg_url, corereg_credentials):
+    @classmethod
+    async def corereg_app(cls, tmp_path_factory, corereg_url, corereg_credentials):
         if corereg_url is not None:
             pytest.skip("the switches of the registry at --corereg-url are not ours")
-        people = {corereg_credentials.name: Person(PASSWORD)}
+        people = {corereg_credentials.name: Person(PASSWORD), OTHER: Person(OTHER_PASSWORD, grants=())}
         folder = tmp_path_factory.mktemp("switched")
-        async with scratch(folder, people=people, protocol=request.cls.protocol) as registry:
+        async with scratch(folder, people=people, protocol=cls.protocol) as registry:
             yield asgi(registry)
 
     @pytest.fixture(scope="class")
-    def corereg_tokens(self):
+    @classmethod
+    def corereg_tokens(cls):
         return {}
 
 

@@ -194,7 +194,8 @@ class Folder:
         with self.way(UPLOADS) as uploads, self.way(tuple(folders), create=True) as way:
             if _touch(name, size, way[-1]):
                 self._settle(tuple(folders), way)
-                os.unlink(upload, dir_fd=uploads[-1])
+                with suppress(FileNotFoundError):
+                    os.unlink(upload, dir_fd=uploads[-1])
                 return
             os.utime(file.fileno())  # young from now on, however long the upload took
             if self.fsync:
@@ -225,8 +226,11 @@ class Folder:
             os.unlink(name, dir_fd=way[-1])
 
     def uploads(self) -> Iterator[Stat]:
+        """The unfinished uploads; whatever else somebody has put there is none."""
         for found in self._files(UPLOADS, ""):
-            yield Stat(found.key.rpartition("/")[2], found.size, found.modified)
+            upload = found.key.removeprefix("/".join((*UPLOADS, "")))
+            if _UPLOAD.fullmatch(upload):
+                yield Stat(upload, found.size, found.modified)
 
     # ---- files ----
 

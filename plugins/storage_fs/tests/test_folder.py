@@ -93,6 +93,15 @@ async def test_a_folder_that_another_registry_left(storage: FolderStorage, root:
         assert root / key == layer
 
 
+async def test_only_uploads_are_uploads(storage: FolderStorage, root: Path) -> None:
+    upload, state = await started(storage)
+    await appended(storage, upload, state, 0, b"abc")
+    for name in (".nfs0001", "folder/file"):
+        upload_file(root, name).parent.mkdir(exist_ok=True)
+        upload_file(root, name).touch()
+    assert [stat.key async for stat in storage.uploads()] == [upload]
+
+
 async def test_a_blob_of_the_wrong_size_is_healed(storage: FolderStorage, root: Path) -> None:
     async with stored(storage, b"whole") as key:
         (root / key).write_bytes(b"who")

@@ -1,0 +1,23 @@
+"""Which database a URL names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy.engine import make_url
+
+from corereg.store.database import Database, DatabaseUnavailable
+from corereg.store.postgres import PostgresDatabase
+from corereg.store.sqlite import SQLiteDatabase
+
+
+def connect(url: str) -> Database:
+    """The database behind a URL: ``sqlite:/path/to/file``, ``sqlite:`` (in memory) or ``postgresql://...``."""
+    scheme, _, rest = url.partition(":")
+    if scheme == "sqlite":
+        path = rest.removeprefix("///") if rest.startswith("////") else rest.removeprefix("//")
+        return SQLiteDatabase(Path(path) if path and path != "/" else None)
+    if scheme in {"postgresql", "postgres"}:
+        return PostgresDatabase(make_url(f"postgresql:{rest}"))
+    message = f"no database for {scheme!r}; use sqlite:/path/to/file or postgresql://user@host/name"
+    raise DatabaseUnavailable(message)

@@ -1,0 +1,250 @@
+"""SQLite: one file, for a laptop or a single machine.
+
+Reads run synchronously in the event loop: an indexed WAL read takes tens of microseconds, a thread hop costs more. Writes
+go through one connection, one transaction at a time; a second process that holds the write lock is waited for
+without stopping the loop. What waits for the disk is `corereg.store.wal`, outside the lock.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import StaticPool
+
+from corereg.store.database import (
+    Conflict,
+    Database,
+    DatabaseError,
+    DatabaseFull,
+    DatabaseUnavailable,
+    Query,
+    Row,
+    Statement,
+    Transaction,
+    only_transaction,
+)
+from corereg.store.wal import OWN_SYNC, WriteAheadLog
+
+LOCK_TIMEOUT = 30.0
+"""Seconds a writer waits for another process's write transaction."""
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.0002, 0.005
+"""Seconds between two tries for the write lock; a transaction holds it for a fraction of a millisecond."""
+
+
+class Compiled:
+    """A `Query` as one dialect speaks it: SQL with positional marks, and the names that fill them."""
+
+    __slots__ = ("constants", "names", "sql")
+
+    def __init__(self, query: Query, dialect: sa.Dialect) -> None:
+        compiled = query.statement.compile(dialect=dialect)
+        self.sql = str(compiled)
+        self.names: tuple[str, ...] = tuple(compiled.positiontup or ())
+        self.constants = {name: value for name, value in compiled.params.items() if value is not None}
+
+    def values(self, parameters: Mapping[str, Any]) -> list[Any]:
+        if self.constants:
+            parameters = {**self.constants, **parameters}
+        return [parameters[name] for name in self.names]
+
+
+class SQLiteDatabase(Database):
+    """One file. `path` None keeps everything in memory, for tests."""
+
+    dialect = "sqlite"
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._dialect = sqlite.dialect(paramstyle="qmark")
+        self._compiled: dict[int, Compiled] = {}
+        self._queries: list[Query] = []
+        self._lock = anyio.Lock()
+        self._wal: WriteAheadLog | None = None
+
+    async def open(self) -> None:
+        with told(self.name):
+            self._raw_writer = self._connect()
+            self._raw_reader = self._connect() if self.path else self._raw_writer
+            if self.path and OWN_SYNC:
+                self._wal = WriteAheadLog(self.path, self._connect())
+        self._writer = _wrap(self._raw_writer)
+        self._reader = _wrap(self._raw_reader)
+
+    @property
+    def name(self) -> str:
+        """The file, for people."""
+        return str(self.path or "in memory")
+
+    def describe(self) -> str:
+        return f"sqlite:{self.name}"
+
+    def _connect(self) -> sqlite3.Connection:
+        if self.path and not self.path.exists():
+            self.path.touch(mode=0o600)  # holds signing keys and password hashes
+        connection = sqlite3.connect(
+            str(self.path or ":memory:"), timeout=0, isolation_level=None, check_same_thread=False, cached_statements=512
+        )
+        # The first two take locks when another process is just opening the file; later waits are our own.
+        connection.execute("PRAGMA busy_timeout = 10000")
+        if self.path:
+            connection.execute("PRAGMA journal_mode = WAL")
+        # Where we sync the log ourselves, a commit need not, nor copy the log into the file while the loop waits.
+        connection.execute(f"PRAGMA synchronous = {'NORMAL' if OWN_SYNC else 'FULL'}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {0 if OWN_SYNC else 1000}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA cache_size = -16384")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA busy_timeout = 0")
+        return connection
+
+    async def close(self) -> None:
+        if self._wal is not None:
+            await self._wal.close()
+            self._wal = None
+        for wrapped, raw in ((self._reader, self._raw_reader), (self._writer, self._raw_writer)):
+            wrapped.close()
+            raw.close()
+
+    def insert(self, table: sa.Table) -> sqlite.Insert:
+        return sqlite.insert(table)
+
+    def compiled(self, query: Query) -> Compiled:
+        found = self._compiled.get(id(query))
+        if found is None:
+            found = self._compiled[id(query)] = Compiled(query, self._dialect)
+            self._queries.append(query)  # keeps its id from being used again
+        return found
+
+    async def rows(self, statement: Statement, /, **parameters: Any) -> Sequence[Row]:
+        with told(self.name):
+            return self.fetch(self._raw_reader, self._reader, statement, parameters)
+
+    def fetch(
+        self, raw: sqlite3.Connection, wrapped: sa.Connection, statement: Statement, parameters: Mapping[str, Any]
+    ) -> Sequence[Row]:
+        if isinstance(statement, Query):
+            compiled = self.compiled(statement)
+            return raw.execute(compiled.sql, compiled.values(parameters)).fetchall()
+        result = wrapped.execute(statement, parameters)
+        return result.all() if result.returns_rows else []
+
+    async def lock(self, tx: Transaction, name: str) -> None:
+        """A write transaction is alone already."""
+
+    async def run_sync(self, work: Callable[[sa.Connection], None]) -> None:
+        def run() -> None:
+            raw = self._connect() if self.path else self._raw_writer
+            raw.execute(f"PRAGMA busy_timeout = {int(LOCK_TIMEOUT * 1000)}")
+            connection = _wrap(raw)
+            try:
+                work(connection)
+            finally:
+                connection.close()
+                if raw is not self._raw_writer:
+                    raw.close()
+
+        with told(self.name):
+            await anyio.to_thread.run_sync(run)
+
+    @asynccontextmanager
+    async def transaction(self, *, durable: bool = True) -> AsyncGenerator[Transaction]:
+        with only_transaction(self):
+            async with self._lock:
+                try:
+                    await self._begin()
+                    yield SQLiteTransaction(self, self._raw_writer, self._writer)
+                    with told(self.name):
+                        self._raw_writer.execute("COMMIT")
+                finally:
+                    # In the good case nothing is left to roll back; the wrapper's own notion of a transaction ends here.
+                    self._writer.rollback()
+                    if self._raw_writer.in_transaction:
+                        self._raw_writer.execute("ROLLBACK")
+            if durable and self._wal is not None:
+                await self._wal.durable()
+
+    async def _begin(self) -> None:
+        deadline = time.monotonic() + LOCK_TIMEOUT
+        pause = SHORTEST_PAUSE
+        while True:
+            try:
+                self._raw_writer.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise translated(error, self.name) from error
+                await anyio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads waiting processes, hides nothing
+                pause = min(pause * 1.3, LONGEST_PAUSE)
+            else:
+                return
+
+
+class SQLiteTransaction(Transaction):
+    """Statements run at once, in the loop: they touch pages in memory; the disk is waited for at the end."""
+
+    def __init__(self, database: SQLiteDatabase, raw: sqlite3.Connection, wrapped: sa.Connection) -> None:
+        self._database = database
+        self._raw = raw
+        self._wrapped = wrapped
+
+    async def rows(self, statement: Statement, /, **parameters: Any) -> Sequence[Row]:
+        with told(self._database.name):
+            return self._database.fetch(self._raw, self._wrapped, statement, parameters)
+
+    async def execute(self, statement: Statement, /, **parameters: Any) -> int:
+        with told(self._database.name):
+            if isinstance(statement, Query):
+                compiled = self._database.compiled(statement)
+                return self._raw.execute(compiled.sql, compiled.values(parameters)).rowcount
+            return self._wrapped.execute(statement, parameters).rowcount
+
+    async def execute_many(self, statement: Statement, parameters: Sequence[Mapping[str, Any]]) -> None:
+        if not parameters:
+            return
+        with told(self._database.name):
+            if isinstance(statement, Query):
+                compiled = self._database.compiled(statement)
+                self._raw.executemany(compiled.sql, [compiled.values(each) for each in parameters])
+            else:
+                self._wrapped.execute(statement, list(parameters))
+
+
+def _wrap(raw: sqlite3.Connection) -> sa.Connection:
+    """SQLAlchemy over a connection whose transactions are ours (`isolation_level` is None: it never emits BEGIN)."""
+    engine = sa.create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool, pool_reset_on_return=None)
+    return engine.connect()
+
+
+@contextmanager
+def told(name: str) -> Generator[None]:
+    """What SQLite refuses, as a DatabaseError with a sentence."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise translated(error, name) from error
+    except DBAPIError as error:
+        if isinstance(error.orig, sqlite3.Error):
+            raise translated(error.orig, name) from error
+        raise
+
+
+def translated(error: sqlite3.Error, name: str) -> DatabaseError:
+    """The same error in our words."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if isinstance(error, sqlite3.IntegrityError):
+        return Conflict(str(error))
+    if code == sqlite3.SQLITE_FULL:
+        return DatabaseFull(f"no room is left for the database {name}; free some space")
+    if code == sqlite3.SQLITE_BUSY:
+        return DatabaseUnavailable(f"the database {name} is locked by another process for more than {LOCK_TIMEOUT:.0f} s")
+    return DatabaseUnavailable(f"the database {name} failed: {error}")

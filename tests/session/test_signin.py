@@ -1,0 +1,122 @@
+"""Guessing is slow and counted; the right password is not, and a database that is away is no wrong password."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import httpx2
+import pytest
+
+from corereg import DatabaseError, Identity, Registry, asgi, hookimpl
+from corereg.config import SigninConfig
+from corereg.testing.client import AppTransport
+from corereg.testing.registry import People, Person, scratch
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def registry(tmp_path: Path) -> AsyncIterator[Registry]:
+    people = {"alice": Person("alice secret"), "bob": Person("bob secret")}
+    async with scratch(tmp_path, people=people, signin=SigninConfig(failures=3, window=60)) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def client(registry: Registry) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(transport=AppTransport(asgi(registry)), base_url="http://registry.test") as opened:
+        yield opened
+
+
+def asked(registry: Registry) -> list[str]:
+    plugin = next(each.plugin for each in registry.plugins if each.name == "people")
+    assert isinstance(plugin, People)
+    return plugin.asked
+
+
+async def login(client: httpx2.AsyncClient, name: str, password: str) -> httpx2.Response:
+    return await client.get("/service/token", auth=(name, password))
+
+
+async def test_after_some_failures_a_name_has_to_wait_and_others_do_not(client: httpx2.AsyncClient) -> None:
+    for _ in range(3):
+        assert (await login(client, "alice", "wrong")).status_code == 401
+    refused = await login(client, "alice", "alice secret")
+    assert refused.status_code == 429
+    assert 0 < int(refused.headers["retry-after"]) <= 61
+    assert refused.json()["errors"][0]["code"] == "TOOMANYREQUESTS"
+    assert (await login(client, "bob", "bob secret")).status_code == 200
+
+
+async def test_names_that_differ_in_case_count_together(client: httpx2.AsyncClient) -> None:
+    for name in ("alice", "ALICE", "Alice"):
+        assert (await login(client, name, "wrong")).status_code == 401
+    assert (await login(client, "aLICE", "wrong")).status_code == 429
+
+
+async def test_hundreds_of_guesses_side_by_side_are_counted_too(
+    registry: Registry, client: httpx2.AsyncClient
+) -> None:
+    statuses: list[int] = []
+
+    async def guess(number: int) -> None:
+        statuses.append((await login(client, "alice", f"guess {number}")).status_code)
+
+    async with anyio.create_task_group() as group:
+        for number in range(100):
+            group.start_soon(guess, number)
+    assert statuses.count(401) == 3
+    assert statuses.count(429) == 97
+    assert len(asked(registry)) == 3
+
+
+async def test_many_right_sign_ins_at_once_cost_few_checks(registry: Registry, client: httpx2.AsyncClient) -> None:
+    statuses: list[int] = []
+
+    async def sign_in() -> None:
+        statuses.append((await login(client, "alice", "alice secret")).status_code)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(100):
+            group.start_soon(sign_in)
+    assert statuses == [200] * 100
+    assert len(asked(registry)) <= 3
+
+
+async def test_somebody_at_the_same_address_who_guesses_does_not_end_a_remembered_password(
+    client: httpx2.AsyncClient,
+) -> None:
+    assert (await client.get("/v2/", auth=("alice", "alice secret"))).status_code == 200
+    for _ in range(3):
+        await login(client, "alice", "wrong")
+    assert (await client.get("/v2/", auth=("alice", "alice secret"))).status_code == 200
+
+
+async def test_failures_are_written_down_with_a_count(registry: Registry, client: httpx2.AsyncClient) -> None:
+    for _ in range(2):
+        await login(client, "mallory", "wrong")
+    await registry.journal.flush()
+    events = await registry.journal.events()
+    assert [(event.kind, event.actor, event.count) for event in events] == [("signin.failed", "mallory", 2)]
+
+
+class Away:
+    """An accounts plugin whose database is gone."""
+
+    name = "away"
+
+    @hookimpl
+    async def check_password(self, name: str, password: str) -> Identity | None:
+        message = "the database does not answer"
+        raise DatabaseError(message)
+
+
+async def test_a_database_that_is_away_is_no_wrong_password(tmp_path: Path) -> None:
+    async with (
+        scratch(tmp_path, Away()) as registry,
+        httpx2.AsyncClient(transport=AppTransport(asgi(registry)), base_url="http://registry.test") as client,
+    ):
+        for _ in range(10):
+            assert (await login(client, "admin", "right or wrong")).status_code == 503
