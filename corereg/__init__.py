@@ -9,12 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors; the same names as in _HOME below, which a test compares
-    from corereg.access import ANONYMOUS, Action, EVERYTHING, Grant, Identity, Refusal, SYSTEM
+    from corereg.access import ANONYMOUS, EVERYTHING, SYSTEM, Action, Grant, Identity, Refusal
     from corereg.config import Config, ConfigError, Duration, Secret, SettingError, Size, WebAddress
     from corereg.events import Event, Operation
     from corereg.hookspecs import hookimpl
     from corereg.http.app import asgi
-    from corereg.messages import OPEN, Request, Response, Route, SIGNED_IN
+    from corereg.messages import OPEN, SIGNED_IN, Request, Response, Route
     from corereg.oci.digest import Digest
     from corereg.oci.errors import Denied, OCIError, TooManyRequests, Unauthorized
     from corereg.oci.manifest import Descriptor, Manifest
@@ -24,7 +24,19 @@ if TYPE_CHECKING:  # for type checkers and editors; the same names as in _HOME b
     from corereg.store.database import Conflict, Database, DatabaseError, Query, Transaction, now
     from corereg.store.filesystem import FsspecStorage
     from corereg.store.schema import Schema
-    from corereg.store.storage import BLOBS, Capability, KeyMissing, Stat, State, Storage, StorageError, StorageFull, StorageUnavailable, Writer, blob_key
+    from corereg.store.storage import (
+        BLOBS,
+        Capability,
+        KeyMissing,
+        Stat,
+        State,
+        Storage,
+        StorageError,
+        StorageFull,
+        StorageUnavailable,
+        Writer,
+        blob_key,
+    )
     from corereg.store.threads import Threads
 
 __version__ = "0.1.0"
@@ -88,8 +100,12 @@ _HOME = {
 
 __all__ = [
     "ANONYMOUS",
-    "Action",
     "BLOBS",
+    "EVERYTHING",
+    "OPEN",
+    "SIGNED_IN",
+    "SYSTEM",
+    "Action",
     "Capability",
     "Change",
     "Config",
@@ -101,7 +117,6 @@ __all__ = [
     "Descriptor",
     "Digest",
     "Duration",
-    "EVERYTHING",
     "Event",
     "FsspecStorage",
     "Grant",
@@ -109,7 +124,6 @@ __all__ = [
     "KeyMissing",
     "Manifest",
     "OCIError",
-    "OPEN",
     "Operation",
     "PluginError",
     "Query",
@@ -118,8 +132,6 @@ __all__ = [
     "Request",
     "Response",
     "Route",
-    "SIGNED_IN",
-    "SYSTEM",
     "Schema",
     "Secret",
     "Session",
@@ -137,11 +149,11 @@ __all__ = [
     "Unauthorized",
     "WebAddress",
     "Writer",
+    "__version__",
     "asgi",
     "blob_key",
     "hookimpl",
     "now",
-    "__version__",
 ]
 
 

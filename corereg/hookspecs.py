@@ -7,7 +7,6 @@ opinion", everywhere.
 
 The page docs/hooks.md is made from the docstrings below.
 """
-# ruff: noqa: ARG001, D400, D401, D415 - specifications have no bodies; each docstring is a sentence and five labels
 
 from __future__ import annotations
 

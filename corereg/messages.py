@@ -6,6 +6,7 @@ Values without policy: the ASGI plumbing lives in `corereg.http`, rights in the 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -73,7 +74,9 @@ class Request:
                 raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS
             )
         except ValueError:
-            message = f"the query string cannot be read; percent-encode it as UTF-8, at most {MOST_PARAMETERS} parameters"
+            message = (
+                f"the query string cannot be read; percent-encode it as UTF-8, at most {MOST_PARAMETERS} parameters"
+            )
             raise NameInvalid(message) from None
         found: dict[str, tuple[str, ...]] = {}
         for name, value in pairs:
@@ -112,6 +115,12 @@ class Request:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
+    async def drained(self) -> None:
+        """Returns when the rest of the body has come, and was dropped, or the connection is closed."""
+        with suppress(ClientGone):
+            async for _ in self.stream():
+                pass
+
     async def body(self, limit: int, too_large: type[BodyTooLarge] | Callable[[], Exception] = BodyTooLarge) -> bytes:
         """The whole body, at most `limit` bytes; counted while it arrives, whatever was announced."""
         if self.length is not None and self.length > limit:
@@ -128,7 +137,8 @@ class Request:
 
 class Response:
     """One HTTP response: a status, headers with lower-case names, and a body that is there, or comes in pieces, or
-    lies in a local file (`path`) for servers that send files by themselves. `first` is the piece that was fetched already."""
+    lies in a local file (`path`) for servers that send files by themselves. `first` is the piece that was fetched already.
+    """
 
     __slots__ = ("body", "first", "headers", "path", "status")
 

@@ -226,7 +226,9 @@ class Session:
             if refusal is not None:
                 raise Refused(refusal)
             for revoke in (False, True):
-                await house.rights.change(tx, [s for s, hard in change.changed.items() if hard is revoke], revoke=revoke)
+                await house.rights.change(
+                    tx, [s for s, hard in change.changed.items() if hard is revoke], revoke=revoke
+                )
             await house.journal.append(tx, self._told(change))
         house.journal.committed()
         if change.changed:
@@ -421,9 +423,7 @@ class Session:
         if found is None:
             raise BlobUnknown
         if self._house.plugins.admits:
-            await self._admit(
-                self.operation("blob.pull", repository=repository, digest=str(digest), size=found.size)
-            )
+            await self._admit(self.operation("blob.pull", repository=repository, digest=str(digest), size=found.size))
         return found
 
     def read(self, blob: StoredBlob, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
@@ -518,9 +518,7 @@ class Session:
         """Turn an upload this session was given into a blob of its repository: durable, then acknowledged."""
         house = self._house
         committed = await house.uploads.finish(upload, digest, chunks, start=start, length=length)
-        operation = self.operation(
-            "blob.push", repository=upload.repository, digest=str(digest), size=committed.size
-        )
+        operation = self.operation("blob.push", repository=upload.repository, digest=str(digest), size=committed.size)
         try:
             async with self.change(operation) as change:
                 repository_id = await house.catalog.ensure_repository(change.tx, upload.repository)

@@ -64,7 +64,8 @@ _type = re.compile(r"([a-z0-9]+)(?:\([a-z0-9]+\))?\Z")
 
 def parse_scopes(texts: Iterable[str]) -> list[Access]:
     """Scopes as clients send them, several to a parameter and several parameters; what cannot be a scope is left out,
-    as the token specification asks: the answer then simply grants less."""
+    as the token specification asks: the answer then simply grants less.
+    """
     found: dict[tuple[str, str], tuple[str, ...]] = {}
     for text in texts:
         for scope in text.split():
@@ -236,9 +237,7 @@ def _claims(claims: Mapping[str, Any]) -> Claims:
         },
         Identity,
     )
-    return Claims(
-        identity, msgspec.convert(claims["access"], tuple[Access, ...]), float(claims["exp"]), private.serial
-    )
+    return Claims(identity, msgspec.convert(claims["access"], tuple[Access, ...]), float(claims["exp"]), private.serial)
 
 
 class _Header(msgspec.Struct):
@@ -248,7 +247,7 @@ class _Header(msgspec.Struct):
 
 def _key_id(token: str) -> str:
     """The key id of the first segment, read strictly: three segments, our algorithm, nothing we have to guess at."""
-    if len(token) > LONGEST or token.count(".") != 2:  # noqa: PLR2004 - header, payload, signature
+    if len(token) > LONGEST or token.count(".") != 2:
         message = "it is no signed token"
         raise TokenInvalid(message)
     head = token.partition(".")[0]

@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-
 from corereg.http import blobs, listings, manifests, uploads
 from corereg.http.delivery import begin, deliver
 from corereg.http.gate import Gate, wanted_scope
@@ -130,7 +129,7 @@ class App:
         if path == "/healthz":
             return await self._health(request)
         if path == "/v2":
-            raise NotFound("the protocol begins at /v2/, with a slash at the end")  # noqa: EM101
+            raise NotFound("the protocol begins at /v2/, with a slash at the end")
         return await self.table.answer(self.gate, request)
 
     async def _protocol(self, request: Request, target: Target) -> Response:
@@ -162,7 +161,7 @@ class App:
             raise MethodNotAllowed(["GET", "HEAD"])
         if await self.registry.ready():
             return Response.json({"status": "ready"})
-        raise Unavailable("the database does not answer")  # noqa: EM101
+        raise Unavailable("the database does not answer")
 
     # ---- errors ----
 
@@ -219,5 +218,3 @@ def _scope(request: Request, error: OCIError) -> str:
 def asgi(registry: Registry, *, manage: bool = False) -> App:
     """The registry as an ASGI application (see `App`)."""
     return App(registry, manage=manage)
-
-

@@ -13,7 +13,8 @@ LONGEST_NUMBER = 19
 
 def etags(value: str, *, weak: bool = True) -> tuple[str, ...]:
     """The digests a header names, without quotes; ``*`` stays. ``If-None-Match`` takes weak tags too; ``If-Match`` must
-    not (`weak` False leaves them as they are, so that they equal nothing)."""
+    not (`weak` False leaves them as they are, so that they equal nothing).
+    """
     tags = (tag.strip() for tag in value.split(","))
     return tuple((tag.removeprefix("W/") if weak else tag).strip('"') for tag in tags if tag)
 

@@ -15,12 +15,14 @@ log = logging.getLogger(__name__)
 
 DRAINED = 64 * 1024
 """Bytes of an unread body that are read after an error, so that the connection can be kept."""
-FIRST_ERROR = 400
+LINGER = 5.0
+"""Seconds a client may go on sending after it was answered."""
 
 
 async def begin(request: Request, response: Response) -> Response:
     """Fetch the first piece of a body that comes in pieces: before the status is out, a storage that fails is still an
-    honest 503. Raises StorageError."""
+    honest 503. Raises StorageError.
+    """
     if isinstance(response.body, bytes) or request.method == "HEAD" or _sends_files(request, response):
         return response
     response.first = await anext(response.body, b"")
@@ -30,19 +32,33 @@ async def begin(request: Request, response: Response) -> Response:
 
 
 async def deliver(request: Request, response: Response, send: Send) -> None:
-    """Send the response. After an error the rest of the request's body is in the way: a little is read, much ends the
-    connection."""
-    rest: asyncio.Future[None] | None = None
-    if response.status >= FIRST_ERROR and await _leaves_much(request):
-        if request.scope.get("http_version", "1.1").startswith("1"):
-            response.headers.append((b"connection", b"close"))
-        # hypercorn puts the end of the stream behind what nobody took, and waits for room for ever: take it.
-        rest = asyncio.ensure_future(request.gone())
-    try:
+    """Send the response. The rest of a request's body that nobody wanted is in the way: a little is read, much ends the
+    connection, though not before the client had time to read why.
+    """
+    if not await _leaves_much(request) or not isinstance(response.body, bytes):
         await _send(request, response, send)
+        return
+    # Somebody must take what still comes, or hypercorn waits for ever for room to tell that the stream has ended.
+    rest = asyncio.ensure_future(request.drained())
+    try:
+        if request.scope.get("http_version", "1.1").startswith("1"):
+            await _linger(request.method, response, send, rest)
+        else:
+            await _send(request, response, send)
     finally:
-        if rest is not None:
-            rest.cancel()
+        rest.cancel()
+
+
+async def _linger(method: str, response: Response, send: Send, rest: asyncio.Future[None]) -> None:
+    """The whole answer, then a while of listening, then the end: a connection that is closed on unread bytes is reset, and
+    the client never sees what was said.
+    """
+    response.headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+    body = b"" if method == "HEAD" else response.body
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    await asyncio.wait([rest], timeout=LINGER)
+    await send({"type": "http.response.body", "body": b""})
 
 
 def _sends_files(request: Request, response: Response) -> bool:
@@ -77,7 +93,8 @@ async def _send(request: Request, response: Response, send: Send) -> None:
 
 async def _stream(request: Request, response: Response, body: Any, send: Send) -> None:
     """Send the pieces as the client takes them. Servers swallow what is sent to somebody who has left, so whether he has is
-    watched for beside it: a blob of many gigabytes is not read for nobody."""
+    watched for beside it: a blob of many gigabytes is not read for nobody.
+    """
     gone = asyncio.ensure_future(request.gone())
     try:
         async with aclosing(body) as pieces:

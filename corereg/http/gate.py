@@ -61,7 +61,8 @@ class Gate:
 
     def address(self, request: Request) -> str | None:
         """The client's address: the last one in ``X-Forwarded-For`` that is not a trusted proxy's, if a trusted one sent
-        it."""
+        it.
+        """
         address = request.address
         if not self._trusted or not self._is_trusted(address):
             return address

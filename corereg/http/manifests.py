@@ -13,7 +13,8 @@ from corereg.session import Precondition, Session
 
 async def get_manifest(session: Session, request: Request, target: Target) -> Response:
     """The exact bytes that were pushed, with the type they were pushed with, whatever ``Accept`` says: converting would
-    change the digest."""
+    change the digest.
+    """
     head = request.method == "HEAD"
     found = await session.manifest(target.repository, parse_reference(target.reference), head=head)
     headers = [("docker-content-digest", found.digest), ("etag", f'"{found.digest}"')]

@@ -13,12 +13,10 @@ from granian.http import HTTP1Settings, HTTP2Settings
 from granian.server.embed import Server as EmbeddedServer
 
 from corereg.server.shutdown import Stop
-from corereg.server.sockets import BACKLOG
+from corereg.server.sockets import BACKLOG, HEADERS, IDLE
 from corereg.server.tls import Certificate
 from corereg.server.transfers import Application
 
-HEADERS = 64 * 1024
-IDLE = 75
 WINDOW = 1024 * 1024
 
 
@@ -38,11 +36,12 @@ async def serve(app: Application, listener: socket.socket, certificate: Certific
     server = Server(
         app,
         interface=Interfaces.ASGINL,
-        http=HTTPModes.auto,
+        # to find out which protocol a connection speaks, it would wait for ever
+        http=HTTPModes.http1 if certificate is None else HTTPModes.auto,
         websockets=False,
         backlog=BACKLOG,
         backpressure=BACKLOG,
-        http1_settings=HTTP1Settings(header_read_timeout=IDLE * 1000, max_buffer_size=8192 + 4096 * 100),
+        http1_settings=HTTP1Settings(header_read_timeout=IDLE * 1000, max_buffer_size=2 * HEADERS),
         http2_settings=HTTP2Settings(
             initial_connection_window_size=2 * WINDOW,
             initial_stream_window_size=WINDOW,

@@ -15,19 +15,15 @@ from hypercorn.config import Config
 from hypercorn.protocol.h2 import H2Protocol
 
 from corereg.server.shutdown import Stop
-from corereg.server.sockets import BACKLOG
+from corereg.server.sockets import BACKLOG, HEADERS, IDLE
 from corereg.server.tls import Certificate
 from corereg.server.transfers import Application
 
-HEADERS = 64 * 1024
-"""Bytes a request's line and headers may have together."""
-IDLE = 75
-"""Seconds a connection may wait for a request to be whole: between two of them, and while headers trickle in."""
 WINDOW = 1024 * 1024
 """Bytes a client may send on one HTTP/2 stream before it hears from us; the protocol's own 64 KiB make a push over a
 distance slow. A connection has the double. It costs no memory: what the application has not asked for stays with the
 kernel."""
-FRAME = 256 * 1024
+FRAME = 64 * 1024
 """Bytes of one HTTP/2 frame."""
 
 
@@ -54,6 +50,7 @@ def _config(listener: socket.socket, certificate: Certificate | None) -> Config:
     config.h2_max_header_list_size = HEADERS
     config.h2_max_inbound_frame_size = FRAME
     config.websocket_max_message_size = 1024
+    config.max_app_queue_size = 3  # pieces of a body that wait, 64 KiB each: a hundred uploads have them a hundred times
     if certificate is not None:
         config.certfile = str(certificate.cert)
         config.keyfile = str(certificate.key)

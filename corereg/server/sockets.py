@@ -11,6 +11,10 @@ from corereg.server.failure import ServerError
 
 BACKLOG = 2048
 """Connections the kernel keeps waiting; it cuts this down to its own limit (net.core.somaxconn)."""
+HEADERS = 64 * 1024
+"""Bytes a request's line and headers may have together."""
+IDLE = 75
+"""Seconds a connection may take to send the whole head of a request, from when it was last of use."""
 STALLED = 300
 """Seconds a client may leave sent bytes unacknowledged, or its window closed, before the kernel ends the connection."""
 

@@ -29,10 +29,11 @@ LEAVING = 2.0
 """Seconds the process has to end once the registry is closed, and nothing can be lost any more."""
 
 NEEDS = {
-    "hypercorn": ("hypercorn", "corereg"),
-    "uvicorn": ("uvicorn", "'corereg[uvicorn]'"),
-    "granian": ("granian", "'corereg[granian]'"),
+    "hypercorn": (("hypercorn",), "corereg"),
+    "uvicorn": (("uvicorn", "httptools"), "'corereg[uvicorn]'"),
+    "granian": (("granian",), "'corereg[granian]'"),
 }
+"""The modules each server is made of, and what pip installs them with."""
 
 
 class Serve(Protocol):
@@ -45,8 +46,8 @@ class Serve(Protocol):
 
 def server(kind: str) -> Serve:
     """The adapter of an HTTP server. Raises ServerError when it is not installed."""
-    module, install = NEEDS[kind]
-    if find_spec(module) is None:
+    modules, install = NEEDS[kind]
+    if any(find_spec(module) is None for module in modules):
         raise ServerError(f"the server {kind} is not installed: run `{sys.executable} -m pip install {install}`")
     return import_module(f"corereg.server.{kind}").serve  # type: ignore[no-any-return]
 

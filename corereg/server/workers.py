@@ -28,6 +28,8 @@ LONGEST_PAUSE = 10.0
 MARGIN = 15.0
 """Seconds beyond the shutdown timeout after which a worker that still lives is killed."""
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+
 Job = Callable[[bool, int, int], None]
 """What a worker does: whether it is the very first, a descriptor that ends with the parent, and one to write a byte to
 when it is ready."""
@@ -126,14 +128,18 @@ class Workers:
 
     def _start(self, number: int, *, first: bool = False) -> None:
         told, tell = os.pipe()
+        # Until the child has let go of the parent's pipe, a signal sent to it would look like one sent to the parent.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         process = os.fork()
         if process:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             os.close(tell)
             self._running[process] = Worker(number, process, told)
             return
         status = 1
         try:
             self._become_worker(told)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             self._job(first, self._life[0], tell)
             status = 0
         except SystemExit as error:

@@ -105,9 +105,7 @@ TAGS = Query(
     .limit(bindparam("limit", type_=sa.Integer))
 )
 TAG = Query(
-    sa.select(tags.c.digest).where(
-        tags.c.repository_id == bindparam("repository_id"), tags.c.name == bindparam("name")
-    )
+    sa.select(tags.c.digest).where(tags.c.repository_id == bindparam("repository_id"), tags.c.name == bindparam("name"))
 )
 TAGS_OF = Query(
     sa.select(tags.c.name)
@@ -125,7 +123,9 @@ REFERRERS = Query(_referrers)
 REFERRERS_OF_TYPE = Query(_referrers.where(manifests.c.artifact_type == bindparam("artifact_type")))
 USERS_OF_MEMBER = Query(
     sa.select(manifest_members.c.digest)
-    .where(manifest_members.c.repository_id == bindparam("repository_id"), manifest_members.c.member == bindparam("member"))
+    .where(
+        manifest_members.c.repository_id == bindparam("repository_id"), manifest_members.c.member == bindparam("member")
+    )
     .limit(1)
 )
 
@@ -158,7 +158,10 @@ class Catalog:
         self._insert_blob = Query(
             insert(blobs)
             .values(
-                digest=bindparam("digest"), size=bindparam("size"), storage_key=bindparam("key"), created_at=bindparam("at")
+                digest=bindparam("digest"),
+                size=bindparam("size"),
+                storage_key=bindparam("key"),
+                created_at=bindparam("at"),
             )
             .on_conflict_do_nothing(index_elements=["digest"])
         )

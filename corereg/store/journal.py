@@ -268,5 +268,3 @@ def _event(row: Row) -> Event:
         count=count,
         **more,
     )
-
-

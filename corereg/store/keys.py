@@ -40,7 +40,8 @@ class Keys:
 
     async def rotate_in(self, tx: Transaction) -> str:
         """Inside `tx`: a new key signs from now on. The old ones are believed until their last token has ended, then
-        forgotten. The new key's id."""
+        forgotten. The new key's id.
+        """
         await self.database.lock(tx, "corereg keys")
         key = SigningKey.generate()
         at = now()

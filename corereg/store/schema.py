@@ -27,7 +27,8 @@ Serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 class Schema(msgspec.Struct, frozen=True):
     """The tables of one owner. `name` prefixes the tables of a plugin (``accounts_users``); `migrations` is a folder of
-    Alembic revision files."""
+    Alembic revision files.
+    """
 
     name: str
     metadata: sa.MetaData
@@ -236,7 +237,9 @@ def _end(connection: sa.Connection, how: Literal["commit", "rollback"]) -> None:
 def _upgrade_one(connection: sa.Connection, schema: Schema) -> None:
     script = _script(schema)
     # Alembic's own transaction is off: all owners move together, in the one opened above.
-    with EnvironmentContext(AlembicConfig(), script, fn=lambda rev, _: script._upgrade_revs("heads", rev)) as environment:
+    with EnvironmentContext(
+        AlembicConfig(), script, fn=lambda rev, _: script._upgrade_revs("heads", rev)
+    ) as environment:
         environment.configure(
             connection=connection,
             target_metadata=schema.metadata,

@@ -93,7 +93,11 @@ class SQLiteDatabase(Database):
         if self.path and not self.path.exists():
             self.path.touch(mode=0o600)  # holds signing keys and password hashes
         connection = sqlite3.connect(
-            str(self.path or ":memory:"), timeout=0, isolation_level=None, check_same_thread=False, cached_statements=512
+            str(self.path or ":memory:"),
+            timeout=0,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=512,
         )
         # The first two take locks when another process is just opening the file; later waits are our own.
         connection.execute("PRAGMA busy_timeout = 10000")
@@ -246,5 +250,7 @@ def translated(error: sqlite3.Error, name: str) -> DatabaseError:
     if code == sqlite3.SQLITE_FULL:
         return DatabaseFull(f"no room is left for the database {name}; free some space")
     if code == sqlite3.SQLITE_BUSY:
-        return DatabaseUnavailable(f"the database {name} is locked by another process for more than {LOCK_TIMEOUT:.0f} s")
+        return DatabaseUnavailable(
+            f"the database {name} is locked by another process for more than {LOCK_TIMEOUT:.0f} s"
+        )
     return DatabaseUnavailable(f"the database {name} failed: {error}")

@@ -138,7 +138,7 @@ class Writer(ABC):
 
     @abstractmethod
     async def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Append `data` (the core hands over pieces of 64 KiB to 1 MiB). The buffer is the caller's again on return.
+        """Append `data`, as it came from the network; gather what is worth a trip. The buffer is the caller's again on return.
 
         After a failed or cancelled write only `close` may follow. Whether that last piece was kept is not said: the
         caller counts the pieces that returned, and `Storage.writer` drops what lies beyond.

@@ -77,7 +77,13 @@ EXTEND = Query(
 RELEASE = Query(
     sa.update(uploads)
     .where(uploads.c.id == bindparam("upload"), uploads.c.writer == bindparam("claimant"))
-    .values(writer=sa.null(), leased_until=0, received=bindparam("count"), state=bindparam("new"), updated_at=bindparam("at"))
+    .values(
+        writer=sa.null(),
+        leased_until=0,
+        received=bindparam("count"),
+        state=bindparam("new"),
+        updated_at=bindparam("at"),
+    )
 )
 REMOVE = Query(sa.delete(uploads).where(uploads.c.id == bindparam("upload")))
 REMOVE_CLAIMED = Query(
@@ -139,7 +145,13 @@ class Uploads:
     """All uploads of one registry."""
 
     def __init__(
-        self, database: Database, storage: Storage, *, lease: int = 30, expire: int = 7 * 86400, limit: int | None = None
+        self,
+        database: Database,
+        storage: Storage,
+        *,
+        lease: int = 30,
+        expire: int = 7 * 86400,
+        limit: int | None = None,
     ) -> None:
         self.database = database
         self.storage = storage
@@ -234,7 +246,8 @@ class Uploads:
 
     async def purge(self, orphan_age: float = 3600.0) -> int:
         """Drop uploads untouched for longer than the config allows, and bytes no row knows of that are older than
-        `orphan_age` seconds; how many."""
+        `orphan_age` seconds; how many.
+        """
         dropped = 0
         old = now() - self._expire
         for row in await self.database.rows(
@@ -339,7 +352,8 @@ class Uploads:
 
     async def _close(self, writer: Writer, upload: Upload, receipt: Receipt, *, give_back: bool) -> Upload:
         """The upload with all that its writer took. When the room ran out, with nothing of it: what was acknowledged before
-        stays, the rest must not fill the disk until the upload expires."""
+        stays, the rest must not fill the disk until the upload expires.
+        """
         try:
             state = dict(await writer.close())
         except StorageFull:
@@ -383,7 +397,9 @@ class Uploads:
         finally:
             if busy is not None:
                 with anyio.CancelScope(shield=True):
-                    while not busy.done():  # a thread is at work on the file: no cancellation may close it under its hands
+                    while (
+                        not busy.done()
+                    ):  # a thread is at work on the file: no cancellation may close it under its hands
                         with suppress(asyncio.CancelledError):
                             await asyncio.wait([busy])
                 if not busy.cancelled():

@@ -76,6 +76,13 @@ class UploadMachine(RuleBasedStateMachine):
         self.blobs: dict[tuple[str, str], bytes] = {}
         self.changed: tuple[str, str] | None = None
 
+    def body(self, upload: Upload, data: bytes, *, streamed: bool = False) -> Body:
+        """What is refused unread is sent whole and small: whether a client that sends on still hears the refusal is
+        another promise, which belongs to the server (`corereg.testing.rawwire`)."""
+        if not upload.alive:
+            return data[:8]
+        return _pieces([data]) if streamed else data
+
     def say(self, method: str, target: str, content: Body = b"", **headers: str) -> httpx2.Response:
         fields = [(name.replace("_", "-"), value) for name, value in headers.items()]
         return from_thread.run(partial(self.client.request, method, target, headers=fields, content=content))
@@ -141,21 +148,25 @@ class UploadMachine(RuleBasedStateMachine):
 
     @rule(upload=uploads, data=PIECES)
     def patch(self, upload: Upload, data: bytes) -> None:
-        self.check_received(upload, self.say("PATCH", upload.location, data), data)
+        self.check_received(upload, self.say("PATCH", upload.location, self.body(upload, data)), data)
 
     @rule(upload=uploads, parts=st.lists(SOLID, max_size=4))
     def patch_as_a_stream(self, upload: Upload, parts: list[bytes]) -> None:
-        self.check_received(upload, self.say("PATCH", upload.location, _pieces(parts)), b"".join(parts))
+        data = b"".join(parts)
+        body = _pieces(parts) if upload.alive else self.body(upload, data)
+        self.check_received(upload, self.say("PATCH", upload.location, body), data)
 
     @rule(upload=uploads, data=SOLID, streamed=st.booleans())
     def patch_in_order(self, upload: Upload, data: bytes, *, streamed: bool) -> None:
         start = len(upload.received)
-        body: Body = _pieces([data]) if streamed else data
+        data = data if upload.alive else data[:8]
+        body = self.body(upload, data, streamed=streamed)
         answer = self.say("PATCH", upload.location, body, Content_Range=f"{start}-{start + len(data) - 1}")
         self.check_received(upload, answer, data)
 
     @rule(upload=uploads, data=SOLID, by=st.integers(-3, 3).filter(bool))
     def patch_out_of_order(self, upload: Upload, data: bytes, by: int) -> None:
+        data = data[:8]
         start = max(len(upload.received) + by, 0)
         if start == len(upload.received):
             return
@@ -167,6 +178,7 @@ class UploadMachine(RuleBasedStateMachine):
 
     @rule(upload=uploads, data=SOLID, by=st.integers(1, 3))
     def patch_shorter_than_it_says(self, upload: Upload, data: bytes, by: int) -> None:
+        data = data[:8]
         start = len(upload.received)
         answer = self.say("PATCH", upload.location, data, Content_Range=f"{start}-{start + len(data) - 1 + by}")
         if upload.alive:
@@ -190,6 +202,7 @@ class UploadMachine(RuleBasedStateMachine):
 
     @rule(upload=uploads, last=PIECES, sha512=st.booleans(), ranged=st.booleans())
     def put(self, upload: Upload, last: bytes, *, sha512: bool, ranged: bool) -> None:
+        last = last if upload.alive else last[:8]
         data = upload.received + last
         name = digest(data, self.algorithm(sha512=sha512))
         text = f"{len(upload.received)}-{len(data) - 1}" if ranged and last else None
@@ -203,6 +216,7 @@ class UploadMachine(RuleBasedStateMachine):
 
     @rule(upload=uploads, last=PIECES, sha512=st.booleans())
     def put_with_another_digest(self, upload: Upload, last: bytes, *, sha512: bool) -> None:
+        last = last if upload.alive else last[:8]
         name = digest(upload.received + last + b"!", self.algorithm(sha512=sha512))
         answer = self.close(upload, last, name, None)
         expect(answer, *((400,) if upload.alive else (404,)))
@@ -214,6 +228,7 @@ class UploadMachine(RuleBasedStateMachine):
 
     @rule(upload=uploads, last=SOLID)
     def put_out_of_order(self, upload: Upload, last: bytes) -> None:
+        last = last[:8]
         start = len(upload.received) + 1
         answer = self.close(upload, last, digest(upload.received + last), f"{start}-{start + len(last) - 1}")
         expect(answer, *((416,) if upload.alive else (404,)))

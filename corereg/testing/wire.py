@@ -18,6 +18,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, quote, urlsplit
 from uuid import uuid4
@@ -84,6 +85,7 @@ CAPABILITIES: Mapping[str, str] = {
     "catalog": "lists its repositories",
     "json_errors": "answers every 4xx with the JSON envelope, unknown paths and methods included",
     "exact_paths": "takes paths as they are written: no cleaning, percent-encoding undone once",
+    "strict_framing": "judges framing itself: 400 to two lengths at once, 501 to unknown codings, 431 to huge heads",
     "socket": "the server itself is reached, not a proxy that repairs or refuses requests before it",
 }
 
@@ -887,6 +889,7 @@ class UploadWire(Protocol):
     async def test_a_single_post_may_come_without_content_length(self, client: RegistryClient, repository: str) -> None:
         data = unique()
         target = f"{uploads(repository)}?digest={digest(data)}"
+        await client.authorization("POST", uploads(repository))
         expect(await client.request("POST", target, headers=OCTETS, content=pieces(data)), 201)
         assert await client.pull_blob(repository, digest(data)) == data
 
@@ -1792,13 +1795,15 @@ class ManifestWire(Protocol):
         body = image().body
         body += b" " * (4 * 1024 * 1024 + 1 - len(body))
         parts = [body[start : start + 65536] for start in range(0, len(body), 65536)]
-        answer = await client.request(
-            "PUT",
-            at(repository, "manifests", "latest"),
-            headers={"Content-Type": OCI_IMAGE},
-            content=body if length == "declared" else pieces(*parts),
-        )
-        expect(answer, 413)
+        # A server may hang up on who sends on; that its answer arrives all the same is a promise of its own.
+        with suppress(httpx2.TransportError):
+            answer = await client.request(
+                "PUT",
+                at(repository, "manifests", "latest"),
+                headers={"Content-Type": OCI_IMAGE},
+                content=body if length == "declared" else pieces(*parts),
+            )
+            expect(answer, 413)
         expect(await client.get_manifest(repository, "latest"), 404)
 
     @needs("manifest_limit")

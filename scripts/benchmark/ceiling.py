@@ -7,12 +7,12 @@ import os
 import sys
 
 import uvloop
+
+from benchmark.empty import app
 from corereg.server.shutdown import Stop
 from corereg.server.sockets import listen, raise_file_limit
 from corereg.server.worker import server
 from corereg.server.workers import Workers
-
-from benchmark.empty import app
 
 CLOSING = 2.0
 """Seconds for connections nobody uses any more."""

@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         return _memory(options) if options.memory else _speed(options)
-    except (ServerError, LoadError, WireError, ValueError) as error:
+    except (ServerError, LoadError, WireError, ValueError, OSError) as error:
         say(str(error))
         return 1
 
@@ -205,6 +205,8 @@ def _targets(options: argparse.Namespace, *, empty: bool = True) -> Iterator[Seq
         targets = [] if options.no_corereg else list(_own(options, folder, stack, empty=empty and not options.no_empty))
         for peer in options.peer_command:
             name, _, command = peer.partition("=")
+            if not command:
+                raise ValueError(f"{peer}: a peer is NAME=COMMAND")
             server = _start(stack, Server(name, shlex.split(command), folder, {"OTEL_TRACES_EXPORTER": "none"}))
             targets.append(Target(name, server.address, "peer", *_credentials(name), server))
         for peer in options.peer:

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from .server import Client, Server, digest
+from corereg.testing.serving import Served
+
+from .client import Client, digest
 
 SMALL = b"small" * 100
 
 
 def mount(*arguments: str) -> None:
-    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)  # noqa: S603, S607
+    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         reason = f"mounting needs root: {done.stderr.strip()}"
         if os.environ.get("CI") == "true":
@@ -30,11 +32,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     mount("-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder))
     yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)  # noqa: S603, S607
+    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
-    server = Server(small_disk / "data", tmp_path / "log")
+    server = Served(small_disk / "data", tmp_path / "log")
     server.start()
     client = Client(server, "full/app")
     try:
@@ -78,7 +80,7 @@ def test_storage_that_became_read_only(tmp_path: Path) -> None:
     data = tmp_path / "data"
     (data / "storage").mkdir(parents=True)
     mount("--bind", str(data / "storage"), str(data / "storage"))
-    server = Server(data, tmp_path / "log")
+    server = Served(data, tmp_path / "log")
     server.start()
     client = Client(server, "frozen/app")
     try:
@@ -99,5 +101,5 @@ def test_storage_that_became_read_only(tmp_path: Path) -> None:
     finally:
         client.close()
         server.stop()
-        subprocess.run(["umount", "-l", str(data / "storage")], check=False)  # noqa: S603, S607
+        subprocess.run(["umount", "-l", str(data / "storage")], check=False)
     assert "Traceback" not in (tmp_path / "log").read_text()

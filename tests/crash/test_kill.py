@@ -16,8 +16,9 @@ import pytest
 
 from corereg import Config, Registry
 from corereg.config import UploadsConfig
+from corereg.testing.serving import Served
 
-from .server import Client, Server, digest
+from .client import Client, digest
 
 WRITERS = 4
 OPERATIONS = 50
@@ -27,9 +28,9 @@ TAGS = 6
 class Writer:
     """One client with a repository of its own, so that what must be there after a crash is known exactly."""
 
-    def __init__(self, server: Server, number: int) -> None:
+    def __init__(self, server: Served, number: int) -> None:
         self.server = server
-        self.random = random.Random(number)  # noqa: S311 - repeatable, not secret
+        self.random = random.Random(number)
         self.client = Client(server, f"crash/writer{number}")
         self.tags: dict[str, str | None] = {}
         self.blobs: dict[str, bytes] = {}
@@ -98,7 +99,7 @@ class Writer:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_kill_at_random_moments(tmp_path: Path, workers: int) -> None:
-    server = Server(tmp_path / "data", tmp_path / "log", workers)
+    server = Served(tmp_path / "data", tmp_path / "log", workers=workers, environment={"COREREG__UPLOADS__LEASE": "1s"})
     server.start()
     writers = [Writer(server, number) for number in range(WRITERS)]
     over = threading.Event()
@@ -106,7 +107,7 @@ def test_kill_at_random_moments(tmp_path: Path, workers: int) -> None:
     try:
         with ThreadPoolExecutor(WRITERS) as pool:
             running = [pool.submit(writer.run) for writer in writers]
-            chance = random.Random(os.urandom(8))  # noqa: S311
+            chance = random.Random(os.urandom(8))
             while not all(each.done() for each in running):
                 over.wait(chance.uniform(0.2, 1.5))
                 server.kill()
@@ -144,7 +145,9 @@ def check_storage(storage: Path) -> None:
 async def reap(data: Path) -> None:
     """Once expired, nothing of an interrupted upload is left: no row, no byte."""
     await anyio.sleep(1.1)  # the leases of the dead
-    async with Registry(Config(data=data, uploads=UploadsConfig(expire=0)), plugins=["storage_fs", "accounts"]) as registry:
+    async with Registry(
+        Config(data=data, uploads=UploadsConfig(expire=0)), plugins=["storage_fs", "accounts"]
+    ) as registry:
         await registry.uploads.purge(orphan_age=-1.0)
         assert [each.key async for each in registry.storage.uploads()] == []
     assert [file for file in (data / "storage" / "corereg").rglob("*") if file.is_file()] == []

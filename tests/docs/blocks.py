@@ -2,16 +2,16 @@
 
 The word after the language says what becomes of a block; readers see only the language:
 
-=====================  ==========================================================================================
+=====================  ===========================================================================================
 ``sh run``             typed in a shell, in the page's folder; must succeed (``fails``: must not)
 ``sh serve``           a registry that goes on running until the next such block, or the end of the page
 ``sh docker``          docker's lines: a real engine's where there is one, else the same pushes and pulls by HTTP
 ``python run``         a script
 ``... file=NAME``      a file of the page's folder
 ``text output``        what the block above printed: these lines in this order; ``…`` stands for anything
-``sh install``         how to install; checked, not run
+``sh install``         how to install; what the page wrote itself is installed, the rest is checked to be there
 ``sh elsewhere``       needs another machine, root or a network; shown, not run
-=====================  ==========================================================================================
+=====================  ===========================================================================================
 """
 
 from __future__ import annotations

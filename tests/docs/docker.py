@@ -12,7 +12,6 @@ import anyio
 from corereg.testing.client import EMPTY, Content, Credentials, RegistryClient, blob, error_codes, image
 from tests.clients import layouts
 from tests.clients.engine import Docker, engine
-from tests.clients.tools import missing
 
 from .session import Shell
 
@@ -153,6 +152,3 @@ def docker_of(kind: str, folder: Path) -> Iterator[Shell]:
     with engine() as started:
         docker = started.docker(folder / "logins")
         yield ByEngine(docker, folder)
-
-
-__all__ = ["docker_of", "missing"]

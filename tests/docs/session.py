@@ -20,6 +20,8 @@ from .blocks import Block
 
 PORT = "8080"
 """The port that pages speak of; a free one stands for it."""
+SITE = "site"
+"""The folder that what a page installs goes into."""
 START = 40
 STOP = 30
 PATIENCE = 180
@@ -50,6 +52,8 @@ class Session:
             self._write(block.file, block.text)
         elif "serve" in block.marks:
             self.serve(block.text)
+        elif "install" in block.marks:
+            self._install(block)
         elif "docker" in block.marks:
             self._judge(block, *self._docker(self._here(block.text), self.password_of))
         elif block.language == "python" and "run" in block.marks:
@@ -98,6 +102,7 @@ class Session:
         return kept | {
             "PATH": f"{beside}{os.pathsep}{kept['PATH']}",
             "COREREG__SERVER__PORT": str(self.port),
+            "PYTHONPATH": str(self.folder / SITE),
             "PYTHONUNBUFFERED": "1",
             "no_proxy": "*",
         }
@@ -115,6 +120,12 @@ class Session:
             check=False,
         )
         return done.returncode, done.stdout
+
+    def _install(self, block: Block) -> None:
+        """What a page wrote itself is installed into its own folder; the rest is there, or needs a network."""
+        for name in re.findall(r"pip install -e '?\./(\w+)", block.text):
+            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
+            self._judge(block, *self._run([*pip, "--target", str(self.folder / SITE), f"./{name}"]))
 
     def serve(self, text: str) -> None:
         """Start a registry, after the end of the one before."""

@@ -26,7 +26,6 @@ from corereg.testing.client import EMPTY, Credentials, RegistryClient, blob, exp
 from corereg.testing.registry import Person, scratch
 
 from .blocks import DOCS, Block, blocks_of
-from .docker import missing
 from .session import Session
 
 PAGE = DOCS / "operations.md"
@@ -89,7 +88,9 @@ async def test_a_backup_under_load_holds_all_that_its_database_names(tmp_path: P
 @contextmanager
 def nginx(folder: Path, upstream: int) -> Iterator[tuple[int, Path]]:
     """The page's server block in an nginx of the test's own; its port and its certificate's authority."""
-    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") or missing("nginx is not installed")
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if program is None:
+        pytest.skip("nginx is not installed")
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
     certificate = authority.issue_cert("registry.example.com", "localhost")
@@ -202,7 +203,9 @@ def await_port(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 def test_systemd_understands_the_unit(tmp_path: Path) -> None:
-    program = shutil.which("systemd-analyze") or missing("systemd-analyze is not installed")
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("systemd-analyze is not installed")
     unit = block("corereg.service").text
     command = re.search(r"^ExecStart=(\S+)", unit, flags=re.MULTILINE)
     assert command is not None

@@ -15,7 +15,6 @@ import pytest
 from .conftest import EXAMPLES
 
 COMMAND = re.compile(r"^ {4}((?:\w+=\S+ )*)corereg serve$", re.MULTILINE)
-ROOT = EXAMPLES.parent
 
 
 def docstring(path: Path) -> str:
@@ -40,9 +39,10 @@ def test_the_command_would_start(path: Path, tmp_path: Path) -> None:
     assert found is not None
     variables = dict(word.split("=", 1) for word in shlex.split(found[1]))
     assert f"examples/{path.name}" in variables["COREREG__PLUGINS"].split(",")
+    (tmp_path / "examples").symlink_to(EXAMPLES)
     done = subprocess.run(
         [Path(sys.executable).with_name("corereg"), "serve", "--check-only", "--data", tmp_path / "data"],
-        cwd=ROOT,
+        cwd=tmp_path,
         env=os.environ | variables | {"COREREG_ADMIN_PASSWORD": "a Password for tests only 1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

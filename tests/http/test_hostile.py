@@ -46,7 +46,9 @@ async def client(registry: Registry) -> AsyncIterator[httpx2.AsyncClient]:
         yield opened
 
 
-async def ask(registry: Registry, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b"") -> Any:
+async def ask(
+    registry: Registry, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b""
+) -> Any:
     """A request as a server hands it over, without a client that would tidy it up: (status, headers, body)."""
     target, _, query = path.partition("?")
     sent: list[dict[str, Any]] = []
@@ -139,8 +141,18 @@ async def test_paths_nobody_should_ask_for(registry: Registry, path: str, method
 @pytest.mark.parametrize(
     "query",
     [
-        "n=-1", "n=1.5", "n=٣", "n=0x10", "n=1&n=2", "n=", "n=%31e3", "n=" + "9" * 5000 + "x",
-        "last=" + "a" * 2000, "last=%00", "n=1;last=2&n=%ff", "&".join(f"a{i}=1" for i in range(2000)),
+        "n=-1",
+        "n=1.5",
+        "n=٣",
+        "n=0x10",
+        "n=1&n=2",
+        "n=",
+        "n=%31e3",
+        "n=" + "9" * 5000 + "x",
+        "last=" + "a" * 2000,
+        "last=%00",
+        "n=1;last=2&n=%ff",
+        "&".join(f"a{i}=1" for i in range(2000)),
     ],
 )
 async def test_pages_nobody_can_turn_to(registry: Registry, query: str) -> None:
@@ -171,12 +183,26 @@ async def test_a_link_header_cannot_be_split(registry: Registry, client: httpx2.
 @pytest.mark.parametrize(
     "value",
     [
-        "Basic", "Basic ", "Basic !!!", "Basic " + base64.b64encode(b"no colon").decode(),
-        "Basic " + base64.b64encode(b"admin:\xff\xfe").decode(), "Basic " + base64.b64encode(b":").decode(),
+        "Basic",
+        "Basic ",
+        "Basic !!!",
+        "Basic " + base64.b64encode(b"no colon").decode(),
+        "Basic " + base64.b64encode(b"admin:\xff\xfe").decode(),
+        "Basic " + base64.b64encode(b":").decode(),
         "Basic " + base64.b64encode(b"admin:" + b"x" * 100_000).decode(),
         "Basic " + base64.b64encode(b"admin\x00:admin secret").decode(),
-        "Bearer", "Bearer ", "Bearer a.b.c", "Bearer ..", "Bearer " + "a" * 100_000, "Bearer a.b", "Bearer é.é.é",
-        "Negotiate abc", "", " ", "bearer  ", "Digest username=admin",
+        "Bearer",
+        "Bearer ",
+        "Bearer a.b.c",
+        "Bearer ..",
+        "Bearer " + "a" * 100_000,
+        "Bearer a.b",
+        "Bearer é.é.é",
+        "Negotiate abc",
+        "",
+        " ",
+        "bearer  ",
+        "Digest username=admin",
     ],
 )
 async def test_credentials_nobody_can_read(registry: Registry, value: str) -> None:
@@ -190,9 +216,22 @@ async def test_credentials_nobody_can_read(registry: Registry, value: str) -> No
 def forged(key: Any, header: dict[str, Any], **claims: Any) -> str:
     now = int(time.time())
     body = {
-        "iss": "corereg", "aud": "corereg", "sub": "admin", "iat": now, "nbf": now - 1, "exp": now + 600, "jti": "1",
+        "iss": "corereg",
+        "aud": "corereg",
+        "sub": "admin",
+        "iat": now,
+        "nbf": now - 1,
+        "exp": now + 600,
+        "jti": "1",
         "access": [{"type": "repository", "name": "demo/app", "actions": ["pull", "push", "delete"]}],
-        "corereg": {"subject": "user:admin", "kind": "user", "groups": [], "administrator": True, "source": "", "serial": 0},
+        "corereg": {
+            "subject": "user:admin",
+            "kind": "user",
+            "groups": [],
+            "administrator": True,
+            "source": "",
+            "serial": 0,
+        },
     } | claims
     return jwt.encode({"typ": "JWT", **header}, body, key, algorithms=[header["alg"]])
 
@@ -209,7 +248,7 @@ async def rejected(registry: Registry, token: str) -> None:
 
 
 def signing_key(registry: Registry) -> Any:
-    return registry.tokens._current  # noqa: SLF001 - the attacker of these tests knows the key's id
+    return registry.tokens._current
 
 
 async def test_a_token_of_ours_is_believed_or_these_tests_mean_nothing(registry: Registry) -> None:
@@ -254,9 +293,20 @@ async def test_tokens_without_or_with_another_algorithm(registry: Registry) -> N
 @pytest.mark.parametrize(
     "claims",
     [
-        {"iss": "somebody"}, {"aud": "another"}, {"aud": None}, {"aud": []}, {"exp": 1}, {"exp": "tomorrow"}, {"exp": None},
-        {"nbf": 9_999_999_999}, {"access": "all"}, {"access": [{"type": "repository"}]}, {"access": None}, {"corereg": None},
-        {"corereg": {"subject": "user:admin"}}, {"sub": 7},
+        {"iss": "somebody"},
+        {"aud": "another"},
+        {"aud": None},
+        {"aud": []},
+        {"exp": 1},
+        {"exp": "tomorrow"},
+        {"exp": None},
+        {"nbf": 9_999_999_999},
+        {"access": "all"},
+        {"access": [{"type": "repository"}]},
+        {"access": None},
+        {"corereg": None},
+        {"corereg": {"subject": "user:admin"}},
+        {"sub": 7},
     ],
 )
 async def test_tokens_with_claims_that_do_not_hold(registry: Registry, claims: dict[str, Any]) -> None:
@@ -271,8 +321,20 @@ async def test_a_tampered_payload(registry: Registry) -> None:
 
 
 async def test_scopes_that_are_no_scopes_grant_nothing(client: httpx2.AsyncClient) -> None:
-    for scope in ("", ":", "::", "repository::", "repository:../etc:pull", "repository:demo/app", "x" * 10_000,
-                  "repository:DEMO:pull", "registry:catalog", "registry:other:*", "user:admin:*", "repository(:x:pull"):
+    for scope in (
+        "",
+        ":",
+        "::",
+        "repository::",
+        "repository:../etc:pull",
+        "repository:demo/app",
+        "x" * 10_000,
+        "repository:DEMO:pull",
+        "registry:catalog",
+        "registry:other:*",
+        "user:admin:*",
+        "repository(:x:pull",
+    ):
         answer = await client.get("/service/token", params={"scope": scope}, auth=("alice", "alice secret"))
         assert answer.status_code == 200
         payload = answer.json()["token"].split(".")[1]
@@ -338,10 +400,24 @@ async def put(client: httpx2.AsyncClient, body: Any, kind: str = MANIFEST) -> ht
 @pytest.mark.parametrize(
     "body",
     [
-        b"", b"{", b"null", b"[]", b"1", b'"x"', b"\xef\xbb\xbf{}", b"\xff\xfe", b"{}", b'{"schemaVersion":1}',
-        b'{"schemaVersion":2,"schemaVersion":2}', b'{"schemaVersion":2,"config":null,"layers":[]}',
-        b"[" * 100_000, b'{"a":' * 100_000, b'{"schemaVersion":2e400}', b'{"schemaVersion":NaN}',
-        b'{"schemaVersion":' + b"9" * 100_000 + b"}", b'{"a":"' + b"x" * 3_900_000 + b'"}',
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"1",
+        b'"x"',
+        b"\xef\xbb\xbf{}",
+        b"\xff\xfe",
+        b"{}",
+        b'{"schemaVersion":1}',
+        b'{"schemaVersion":2,"schemaVersion":2}',
+        b'{"schemaVersion":2,"config":null,"layers":[]}',
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"schemaVersion":2e400}',
+        b'{"schemaVersion":NaN}',
+        b'{"schemaVersion":' + b"9" * 100_000 + b"}",
+        b'{"a":"' + b"x" * 3_900_000 + b'"}',
     ],
 )
 async def test_manifests_that_are_none(client: httpx2.AsyncClient, body: bytes) -> None:
@@ -368,7 +444,21 @@ async def test_a_manifest_over_the_limit_announced_or_not(client: httpx2.AsyncCl
         st.text(st.characters(codec="utf-8"), max_size=60).map(lambda text: "/" + text),
         st.lists(
             st.sampled_from(
-                ["v2", "demo", "app", "blobs", "manifests", "tags", "list", "uploads", "referrers", "_catalog", "", "..", EMPTY]
+                [
+                    "v2",
+                    "demo",
+                    "app",
+                    "blobs",
+                    "manifests",
+                    "tags",
+                    "list",
+                    "uploads",
+                    "referrers",
+                    "_catalog",
+                    "",
+                    "..",
+                    EMPTY,
+                ]
             ),
             max_size=9,
         ).map(lambda parts: "/v2/" + "/".join(parts)),
@@ -376,8 +466,19 @@ async def test_a_manifest_over_the_limit_announced_or_not(client: httpx2.AsyncCl
     query=st.text(st.characters(codec="ascii", exclude_characters="#"), max_size=60),
     headers=st.dictionaries(
         st.sampled_from(
-            ["range", "content-range", "content-type", "if-none-match", "if-match", "content-length", "host", "accept",
-             "x-forwarded-for", "x-forwarded-host", "expect"]
+            [
+                "range",
+                "content-range",
+                "content-type",
+                "if-none-match",
+                "if-match",
+                "content-length",
+                "host",
+                "accept",
+                "x-forwarded-for",
+                "x-forwarded-host",
+                "expect",
+            ]
         ),
         st.text(st.characters(codec="latin-1"), max_size=40),
         max_size=4,

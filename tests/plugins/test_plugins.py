@@ -142,8 +142,12 @@ async def test_complete_identity_passes_through_every_plugin_in_order() -> None:
     async def nothing(identity: Identity) -> None:
         return None
 
-    house = plugins(named("a", complete_identity=admin), named("b", complete_identity=nothing), named("c", complete_identity=groups))
-    assert await house.complete_identity(ALICE) == msgspec.structs.replace(ALICE, administrator=True, groups=("group:ops",))
+    house = plugins(
+        named("a", complete_identity=admin), named("b", complete_identity=nothing), named("c", complete_identity=groups)
+    )
+    assert await house.complete_identity(ALICE) == msgspec.structs.replace(
+        ALICE, administrator=True, groups=("group:ops",)
+    )
 
 
 async def test_a_hook_may_take_fewer_arguments() -> None:

@@ -132,7 +132,7 @@ async def test_a_changed_password_ends_tokens_and_remembered_passwords(tmp_path:
         assert (await tags(there, bearer)).status_code == 404
         basic = await there.get("/v2/", auth=("alice", "alice secret"))
         assert basic.status_code == 200
-        people_of(first)["alice"].password = "new"  # noqa: S105
+        people_of(first)["alice"].password = "new"
         await change(first, "user:alice", revoke=True)
         answer = await seen(there, bearer, 401)
         assert 'error="invalid_token"' in answer.headers["www-authenticate"]

@@ -56,9 +56,7 @@ async def test_names_that_differ_in_case_count_together(client: httpx2.AsyncClie
     assert (await login(client, "aLICE", "wrong")).status_code == 429
 
 
-async def test_hundreds_of_guesses_side_by_side_are_counted_too(
-    registry: Registry, client: httpx2.AsyncClient
-) -> None:
+async def test_hundreds_of_guesses_side_by_side_are_counted_too(registry: Registry, client: httpx2.AsyncClient) -> None:
     statuses: list[int] = []
 
     async def guess(number: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 import sqlalchemy as sa
 
@@ -77,7 +78,7 @@ async def test_writers_of_one_process_take_turns(database: Database) -> None:
     async def write(name: str) -> None:
         async with database.transaction() as tx:
             before = len(await tx.rows(NAMES))
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             await tx.execute(INSERT, repository=name)
             assert len(await tx.rows(NAMES)) == before + 1
 
@@ -128,7 +129,7 @@ async def test_a_lock_that_is_never_given_up_is_told(
     await other.close()
 
 
-def module_transaction(database: Database):  # type: ignore[no-untyped-def]  # noqa: ANN201 - a context manager
+def module_transaction(database: Database):  # type: ignore[no-untyped-def]
     return database.transaction()
 
 

@@ -144,7 +144,7 @@ async def test_a_broken_promise_of_length_keeps_the_bytes_and_the_upload(registr
 async def test_a_writer_that_died_gives_the_upload_up_when_its_lease_ends(registry: Registry) -> None:
     upload = await registry.uploads.start(WHERE, WHO)
     dead = Uploads(registry.database, registry.storage, lease=0)
-    await dead._claim(upload, None)  # noqa: SLF001 - and then the process is gone
+    await dead._claim(upload, None)
     await anyio.sleep(0.01)
     assert (await registry.uploads.append(upload, chunks(b"x"))).received == 1
 
@@ -246,14 +246,14 @@ async def test_a_crash_between_bytes_and_rows_asks_the_client_to_start_again(reg
 
 
 async def test_pieces_shrink_when_many_receive(registry: Registry) -> None:
-    registry.uploads._receiving = 1000  # noqa: SLF001 - a thousand uploads share the same budget
+    registry.uploads._receiving = 1000
 
     async def small() -> AsyncIterator[bytes]:
         for _ in range(64):
             yield b"x" * 16384
 
-    sizes = [piece.size async for piece in registry.uploads._pieces(small())]  # noqa: SLF001
+    sizes = [piece.size async for piece in registry.uploads._pieces(small())]
     assert max(sizes) <= module.SMALLEST_PIECE + 16384
-    registry.uploads._receiving = 1  # noqa: SLF001
-    sizes = [piece.size async for piece in registry.uploads._pieces(small())]  # noqa: SLF001
+    registry.uploads._receiving = 1
+    sizes = [piece.size async for piece in registry.uploads._pieces(small())]
     assert max(sizes) == module.LARGEST_PIECE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -24,7 +25,9 @@ class StorageFs:
         pull. Only for bytes that can be had again: a cache, a test.
         """
 
-        fsync: bool = True
+        fsync: Annotated[
+            bool, msgspec.Meta(description="Whether the disk is waited for before a push is acknowledged.")
+        ] = True
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

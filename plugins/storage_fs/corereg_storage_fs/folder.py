@@ -22,8 +22,10 @@ from pathlib import Path
 from corereg import KeyMissing, Stat, StorageError, StorageUnavailable
 
 KiB = 1024
-PIECE = 512 * KiB
-"""Bytes of one piece while reading; the memory of one download."""
+PIECE, SMALLEST_PIECE = 512 * KiB, 64 * KiB
+"""Bytes of one piece while reading, at most and at least; the memory of one download."""
+READ_BUDGET = 16 * 1024 * KiB
+"""Bytes of the pieces of all downloads together, while they are few enough."""
 
 OWN = "corereg"
 UPLOADS = (OWN, "uploads")
@@ -72,9 +74,16 @@ class Folder:
     def __init__(self, root: str | os.PathLike[str], *, fsync: bool = True) -> None:
         self.root = os.path.realpath(root)
         self.fsync = fsync
+        self.reading = 0
+        """How many readers are at work: they share `READ_BUDGET`."""
         self.desk = bytearray(PIECE)
         """Where every `Reader.glance` reads to; there is one event loop, and it never waits between the two lines."""
         self._settled: set[Names] = set()
+
+    @property
+    def piece(self) -> int:
+        """Bytes one reader takes at a time: what a server has not sent yet stays in memory, for each reader."""
+        return max(SMALLEST_PIECE, min(PIECE, READ_BUDGET // max(self.reading, 1)))
 
     def path(self, names: Names) -> str:
         return "/".join((self.root, *names))
@@ -386,7 +395,7 @@ class Reader:
             self._file = self._folder.open(self._names)
             size = os.fstat(self._file.fileno()).st_size
             self._end = size if self._stop is None else min(self._stop, size)
-        wanted = min(PIECE, self._end - self._position)
+        wanted = min(self._folder.piece, self._end - self._position)
         if wanted <= 0:
             self.close()
         return self._file, wanted

@@ -119,11 +119,13 @@ class FolderStorage(Storage):
     async def _pieces(self, names: Names, start: int, stop: int | None) -> AsyncGenerator[bytes]:
         reader = Reader(self.folder, names, start, stop)
         place = self.folder.path(names)
+        self.folder.reading += 1
         try:
             while piece := await self._piece(reader, place):
                 yield piece
                 await checkpoint()  # whoever only hashes would have the event loop for the whole file
         finally:
+            self.folder.reading -= 1
             reader.close()
 
     async def _piece(self, reader: Reader, place: str) -> bytes:

@@ -1,0 +1,149 @@
+"""Clients that take all the time, or all the memory, they can get."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from corereg.server.transfers import Transfers
+
+from .running import KIB, POLICY, head, read_head, running
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        b"GET /v2/ HTTP/1.1\r\nHost: x\r\n" + b"X-Filler: %s\r\n" % (b"a" * 1000) * 2000,
+        b"GET /v2/ HTTP/1.1\r\nHost: x\r\nX-Filler: " + b"a" * 2_000_000,
+        b"GET /v2/" + b"a" * 2_000_000,
+    ],
+    ids=["many headers", "a long header", "a long path"],
+)
+def test_headers_without_end_are_refused(tmp_path: Path, kind: str, flood: bytes) -> None:
+    with running(tmp_path, "--server", kind) as server, server.connect() as connection:
+        answer = b""
+        with suppress(ConnectionError):  # it need not read all of it
+            connection.sendall(flood)
+        with suppress(ConnectionError):
+            answer = connection.recv(4096)
+        assert not answer or answer.split()[1] in {b"400", b"414", b"431"}
+        assert server.request("GET", "/healthz")[0] == 200
+        assert "Traceback" not in server.said
+
+
+def test_headers_of_a_usual_size_are_taken(tmp_path: Path, kind: str) -> None:
+    with running(tmp_path, "--server", kind) as server:
+        assert server.request("GET", "/healthz", headers={"Cookie": "a" * 60 * KIB})[0] == 200
+
+
+IMPATIENT = """
+import sys
+
+for name in ("hypercorn", "uvicorn", "granian"):
+    if f"corereg.server.{name}" in sys.modules:
+        sys.modules[f"corereg.server.{name}"].IDLE = 2
+"""
+
+
+def test_a_client_that_does_not_come_to_the_point_is_left(tmp_path: Path, kind: str) -> None:
+    with (
+        running(tmp_path, "--server", kind, policy=IMPATIENT + POLICY) as server,
+        server.connect() as silent,
+        server.connect() as trickling,
+        server.connect() as idle,
+    ):
+        idle.sendall(head("GET", "/healthz"))
+        read_head(idle)
+        began = time.monotonic()
+        with suppress(ConnectionError):
+            trickling.sendall(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n")
+            for _ in range(10):
+                time.sleep(0.5)
+                trickling.sendall(b"X-Slow: 1\r\n")
+        for connection in (silent, trickling, idle):
+            connection.settimeout(5)
+            with suppress(ConnectionError):
+                while connection.recv(4096):
+                    pass
+        assert time.monotonic() - began < 10
+
+
+# ---- a body that stops ----
+
+
+async def test_a_body_that_stops_is_given_up() -> None:
+    never = asyncio.Event()
+    got: list[str] = []
+
+    async def app(scope, receive, send) -> None:
+        got.append((await receive())["type"])
+        got.append((await receive())["type"])
+        await asyncio.sleep(0)  # not cancelled any more
+        got.append("went on")
+
+    messages = iter([{"type": "http.request", "body": b"x", "more_body": True}])
+
+    async def receive():
+        for message in messages:
+            return message
+        return await never.wait()
+
+    async def send(message) -> None: ...
+
+    transfers = Transfers(app, stalled=0.2)
+    watch = asyncio.create_task(transfers.watch())
+    await asyncio.wait_for(transfers({"type": "http", "method": "PUT"}, receive, send), 5)
+    watch.cancel()
+    assert got == ["http.request", "http.disconnect", "went on"]
+    assert len(transfers) == 0
+
+
+async def test_a_body_that_goes_on_slowly_is_not() -> None:
+    async def app(scope, receive, send) -> None:
+        while (await receive())["more_body"]:
+            pass
+
+    left = iter(range(8, -1, -1))
+
+    async def receive():
+        await asyncio.sleep(0.1)
+        return {"type": "http.request", "body": b"x", "more_body": next(left) > 0}
+
+    async def send(message) -> None: ...
+
+    transfers = Transfers(app, stalled=0.4)
+    watch = asyncio.create_task(transfers.watch())
+    await asyncio.wait_for(transfers({"type": "http", "method": "PUT"}, receive, send), 5)
+    watch.cancel()
+
+
+async def test_what_is_cut_does_not_think_that_the_client_left() -> None:
+    seen: list[str] = []
+
+    async def app(scope, receive, send) -> None:
+        try:
+            seen.append((await receive())["type"])
+        except asyncio.CancelledError:
+            seen.append("cut")
+            raise
+
+    async def receive():
+        await asyncio.Event().wait()
+
+    async def send(message) -> None: ...
+
+    transfers = Transfers(app)
+    request = asyncio.create_task(transfers({"type": "http", "method": "PUT"}, receive, send))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert transfers.cut() == 1
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    assert seen == ["cut"]
+    await transfers.none_left()
