@@ -108,10 +108,10 @@ def hooks_markdown() -> str:
 
 def _hook_markdown(page: HookPage) -> Iterator[str]:
     yield f"## {page.name}"
-    yield f"```python\n{page.definition}\n```"
+    yield f"```py\n{page.definition}\n```"
     yield _markdown(page.sentence)
     yield "\n".join(f"- **{label}**: {_markdown(text)}" for label, text in page.labels.items())
-    yield f"```python\n{page.example}\n```"
+    yield f"```py\n{page.example}\n```"
 
 
 def _markdown(text: str) -> str:

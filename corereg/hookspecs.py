@@ -119,7 +119,8 @@ def lifespan(registry: Any) -> AbstractAsyncContextManager[None] | None:
 async def identify(request: Request) -> Identity | None:
     """Say who sent a request, by something other than a bearer token or a password.
 
-    Asked: for each request without an ``Authorization`` header, or with one the core does not know.
+    Asked: for each request without an ``Authorization`` header, or with one the core does not know; at the token
+    endpoint too.
     Order: the first plugin that answers wins.
     None: not known to this plugin; when nobody answers, the request is anonymous.
     Raises: `Unauthorized` rejects the request; anything else rejects it too and is logged.

@@ -21,7 +21,7 @@ from corereg.store.database import Database, DatabaseError
 from corereg.store.engines import connect
 from corereg.store.journal import Journal
 from corereg.store.keys import Keys
-from corereg.store.rights import Rights
+from corereg.store.rights import KEYS, Rights
 from corereg.store.schema import CORE, Schema, Version, upgrade, versions
 from corereg.store.storage import Storage, StorageError
 from corereg.store.uploads import Uploads
@@ -129,6 +129,7 @@ class Registry:
         await upgrade(self.database, self.schemas)
         await self.storage.open()
         self._open.push_async_callback(self.storage.close)
+        self.rights.on_keys = self.keys.reload
         await self.keys.load()
         await self.rights.refresh(now=True)
 
@@ -189,13 +190,16 @@ class Registry:
         identity = await self.plugins.complete_identity(identity)
         return Session(self.house, identity, await self.plugins.grants(identity), address=address)
 
-    async def rotate_keys(self, session: Session | None = None) -> str:
-        """Sign tokens with a new key from now on; those of the old ones are believed until they end."""
+    async def rotate_keys(self, session: Session | None = None, *, forget: bool = False) -> str:
+        """Sign tokens with a new key from now on, on every node within seconds; its id.
+
+        Tokens of the old ones are believed until they end; with `forget`, because a key leaked, not at all.
+        """
         session = session or self.session()
-        async with session.change(session.operation("keys.rotate")) as change:
-            key = await self.keys.rotate_in(change.tx)
+        async with session.change(session.operation("keys.rotate", details={"forget": forget})) as change:
+            key = await self.keys.rotate_in(change.tx, forget=forget)
             change.details["key"] = key
-        await self.keys.reload()
+            (change.revoke if forget else change.rights_changed)(KEYS)
         return key
 
     def describe(self) -> dict[str, Any]:

@@ -335,6 +335,7 @@ class Session:
         precondition: Precondition | None,
     ) -> None:
         catalog, tx = self._house.catalog, change.tx
+        await self._alone(tx, repository)
         if precondition is not None:
             current = await catalog.manifest_head(repository, reference, tx)
             precondition.check(current.digest if current else None)
@@ -377,6 +378,7 @@ class Session:
             self.operation("manifest.delete", repository=repository, digest=str(reference))
         ) as change:
             catalog = self._house.catalog
+            await self._alone(change.tx, repository)
             repository_id = await catalog.repository_id(repository, change.tx)
             if repository_id is None:
                 raise await self._manifest_unknown(repository, reference)
@@ -389,12 +391,18 @@ class Session:
         operation = self.operation("tag.delete", repository=repository, tags=(str(tag),))
         async with self.change(operation) as change:
             catalog = self._house.catalog
+            await self._alone(change.tx, repository)
             found = await catalog.manifest_head(repository, tag, change.tx)
             repository_id = await catalog.repository_id(repository, change.tx)
             if found is None or repository_id is None:
                 raise await self._manifest_unknown(repository, tag)
             change.describe(digest=found.digest)
             await catalog.delete_tag(change.tx, repository_id, tag)
+
+    async def _alone(self, tx: Transaction, repository: str) -> None:
+        """From here to the end of `tx` nobody else changes what the repository's manifests stand on: a member cannot be
+        deleted between the check that it is there and the commit, and of two conditional pushes one wins."""
+        await self._house.database.lock(tx, f"corereg repository {repository}")
 
     def _check_deletable(self) -> None:
         if not self._house.protocol.delete:
@@ -443,6 +451,7 @@ class Session:
         await self._require("delete", repository)
         self._check_deletable()
         async with self.change(self.operation("blob.delete", repository=repository, digest=str(digest))) as change:
+            await self._alone(change.tx, repository)
             repository_id = await self._house.catalog.repository_id(repository, change.tx)
             if repository_id is None:
                 raise BlobUnknown

@@ -132,6 +132,8 @@ class Tokens:
         self.service = service
         self.lifetime = lifetime
         self.leeway = leeway
+        self.believed_for = lifetime + 2 * leeway
+        """Seconds after which no token of a key that was retired can be living."""
         self._keys: dict[str, SigningKey] = {}
         self._current: SigningKey | None = None
 
@@ -179,7 +181,7 @@ class Tokens:
     def verify(self, token: str) -> Claims:
         """The token's claims; TokenInvalid when it is not ours, not for us, or not of this time."""
         key = self._keys.get(_key_id(token))
-        if key is None:
+        if key is None or (key.retired_at is not None and time.time() > key.retired_at + self.believed_for):
             message = "it was not signed by this registry"
             raise TokenInvalid(message)
         try:
@@ -188,6 +190,9 @@ class Tokens:
             message = "its signature does not hold"
             raise TokenInvalid(message) from error
         self._check(claims)
+        if key.retired_at is not None and claims["iat"] > key.retired_at + self.leeway:
+            message = "its key had been retired when it was signed"
+            raise TokenInvalid(message)
         try:
             return _claims(claims)
         except (msgspec.ValidationError, KeyError, TypeError) as error:
@@ -203,8 +208,8 @@ class Tokens:
         if audience != self.service and not (isinstance(audience, list) and self.service in audience):
             message = "it was issued for another service"
             raise TokenInvalid(message)
-        expires, begins = claims.get("exp"), claims.get("nbf", 0)
-        if not isinstance(expires, int | float) or not isinstance(begins, int | float):
+        expires, begins, issued = claims.get("exp", None), claims.get("nbf", 0), claims.get("iat")
+        if not all(isinstance(each, int | float) for each in (expires, begins, issued)):
             message = "its times are no numbers"
             raise TokenInvalid(message)
         if clock > expires + self.leeway:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
@@ -78,6 +77,8 @@ class CommandContext:
 
     def loop(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         """Await ``work()`` in an event loop of its own, with the log on standard error. Errors end as with `run`."""
+        import asyncio
+
         import msgspec
 
         from corereg.server.logs import start_logging

@@ -34,7 +34,7 @@ def show(place: CommandContext) -> None:
                 signing_keys.c.created_at, signing_keys.c.id
             )
         )
-        kept = registry.tokens.lifetime + 2 * registry.tokens.leeway
+        kept = registry.tokens.believed_for
         return [(key, _day(made), _state(retired, kept)) for key, made, retired in found]
 
     for line in table(("KEY", "MADE", "STATE"), place.run(work)):
@@ -42,15 +42,16 @@ def show(place: CommandContext) -> None:
 
 
 @keys.command()
+@click.option("--forget", is_flag=True, help="A key leaked: believe no token of the old ones any more.")
 @click.pass_obj
-def rotate(place: CommandContext) -> None:
+def rotate(place: CommandContext, *, forget: bool) -> None:
     """Sign with a new key from now on. Tokens of the old one are believed until they end."""
 
     async def work(registry: Registry) -> str:
-        return await registry.rotate_keys()
+        return await registry.rotate_keys(forget=forget)
 
     click.echo(place.run(work))
-    click.echo("Tokens are signed with this key from now on; servers that run take it up within the hour.", err=True)
+    click.echo("Tokens are signed with this key from now on; servers that run take it up within seconds.", err=True)
 
 
 def _day(microseconds: int) -> str:

@@ -91,11 +91,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import @name@
 import pytest
-
 from corereg import SYSTEM, Operation
 from corereg.testing.plugins import PluginContract
+
+import @name@
 
 
 class TestPolicy(PluginContract):
@@ -164,7 +164,6 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
-
 from corereg import Operation, Refusal, hookimpl
 
 __all__ = ["@Name@"]
@@ -196,9 +195,9 @@ class @Name@:
 from __future__ import annotations
 
 import pytest
-
 from corereg import SYSTEM, Operation
 from corereg.testing.plugins import PluginContract
+
 from corereg_@name@ import @Name@
 
 

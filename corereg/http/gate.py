@@ -22,7 +22,7 @@ from corereg.messages import Request
 from corereg.oci.errors import NameInvalid, OCIError, Unauthorized
 from corereg.registry import Registry
 from corereg.session import Session, SignInNeeded
-from corereg.store.rights import Rights
+from corereg.store.rights import KEYS, Rights
 from corereg.tokens import Access, TokenInvalid
 
 MOST_TOKENS = 20_000
@@ -63,7 +63,7 @@ class Gate:
         """The client's address: the last one in ``X-Forwarded-For`` that is not a trusted proxy's, if a trusted one sent
         it.
         """
-        address = request.address
+        address = _unmapped(request.address) if request.address else None
         if not self._trusted or not self._is_trusted(address):
             return address
         for hop in reversed(request.headers.get("x-forwarded-for", "").split(",")):
@@ -77,7 +77,7 @@ class Gate:
 
     def _is_trusted(self, address: str | None) -> bool:
         try:
-            parsed = ipaddress.ip_address(address or "")
+            parsed = ipaddress.ip_address(_unmapped(address or ""))
         except ValueError:
             return False
         return any(parsed in network for network in self._trusted)
@@ -122,7 +122,7 @@ class Gate:
         registry = self.registry
         if registry.rights.due():
             await registry.rights.refresh()
-        if self._trusted:
+        if self._trusted or (request.address and ":" in request.address):
             request.address = self.address(request)
         header = request.header(b"authorization")
         if header is None:
@@ -172,13 +172,19 @@ class Gate:
             self._tokens.pop(key, None)
             raise TokenRejected("it has expired")
         if rights.serial > known.serial:
-            await self._ask_anew(key, known)
+            await self._ask_anew(key, token, known)
         return known
 
-    async def _ask_anew(self, key: bytes, known: Known) -> None:
+    async def _ask_anew(self, key: bytes, token: str, known: Known) -> None:
         """Rights have changed somewhere since the token's were read."""
         registry = self.registry
         serial = registry.rights.serial
+        if registry.rights.revoked(KEYS, known.serial):
+            try:
+                registry.tokens.verify(token)
+            except TokenInvalid as error:
+                self._tokens.pop(key, None)
+                raise TokenRejected(str(error)) from error
         if registry.rights.revoked(known.identity.subject, known.serial):
             self._tokens.pop(key, None)
             raise TokenRejected("what it was given for was changed or withdrawn; sign in again")
@@ -199,12 +205,17 @@ class Gate:
             claims = registry.tokens.verify(token)
         except TokenInvalid as error:
             raise TokenRejected(str(error)) from error
+        serial = claims.serial
+        if serial > registry.rights.serial:
+            await registry.rights.refresh(now=True)
+            if serial > registry.rights.serial:  # minted before a backup was restored: what it knew has not happened
+                serial = 0
         return Known(
             claims.identity,
             [grant for access in claims.access if (grant := access.grant())],
             claims.access,
             claims.expires + registry.tokens.leeway,
-            claims.serial,
+            serial,
         )
 
 
@@ -253,6 +264,11 @@ def wanted_scope(request: Request, kind: str, repository: str) -> str:
 def _cut(access: Sequence[Access], grants: Sequence[Grant]) -> list[Grant]:
     kept = (each.cut(grants) for each in access)
     return [grant for each in kept if each is not None and (grant := each.grant())]
+
+
+def _unmapped(address: str) -> str:
+    """An IPv4 address as such, where a socket of IPv6 shows it as ``::ffff:192.0.2.1``."""
+    return address[7:] if address.lower().startswith("::ffff:") and "." in address else address
 
 
 def _quoted(text: str) -> str:

@@ -40,6 +40,9 @@ async def list_referrers(session: Session, request: Request, target: Target) -> 
     """An index of the manifests whose subject is the digest; empty, never 404."""
     subject = Digest.parse(target.reference)
     wanted = request.parameter("artifactType") or None
+    if wanted is not None and not wanted.isprintable():
+        message = "artifactType is no media type; send one such as application/vnd.example.sbom"
+        raise PageInvalid(message)
     last = _last(request)
     descriptors: list[msgspec.Raw] = []
     size, more = 0, True

@@ -29,7 +29,9 @@ async def get_token(registry: Registry, request: Request) -> Response:
     header = request.header(b"authorization")
     if header is None:
         serial = registry.rights.serial
-        return await _answer(registry, SignedIn(ANONYMOUS, serial), request.query.get("scope", ()))
+        known = await registry.plugins.identify(request)
+        identity = ANONYMOUS if known is None else await registry.plugins.complete_identity(known)
+        return await _answer(registry, SignedIn(identity, serial), request.query.get("scope", ()))
     kind, _, value = header.partition(" ")
     if kind.lower() != "basic":
         message = "sign in with a name and a password (Basic)"

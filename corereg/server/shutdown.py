@@ -63,7 +63,8 @@ class Stop:
         self._signals += 1
         if self._signals > 1 and self._alone:
             os._exit(128 + number)
-        self._loop.call_soon_threadsafe(self.requested.set)
+        with suppress(RuntimeError):  # the loop is closed: it has come to its end already
+            self._loop.call_soon_threadsafe(self.requested.set)
 
     def _on_hangup(self, number: int, frame: FrameType | None) -> None:
         if self._hangup_stops:

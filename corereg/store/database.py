@@ -69,6 +69,10 @@ class Transaction(ABC):
         """Run a statement; how many rows it touched."""
 
     @abstractmethod
+    def insert(self, table: sa.Table) -> Any:
+        """The dialect's INSERT, which knows ``on_conflict_do_update`` and ``on_conflict_do_nothing``."""
+
+    @abstractmethod
     async def execute_many(self, statement: Statement, parameters: Sequence[Mapping[str, Any]]) -> None:
         """Run a statement once for each set of parameters."""
 

@@ -12,11 +12,11 @@ from corereg.store.sqlite import SQLiteDatabase
 
 
 def connect(url: str) -> Database:
-    """The database behind a URL: ``sqlite:/path/to/file``, ``sqlite:`` (in memory) or ``postgresql://...``."""
+    """The database behind a URL: ``sqlite:/path/to/file``, ``sqlite::memory:`` or ``postgresql://...``."""
     scheme, _, rest = url.partition(":")
     if scheme == "sqlite":
         path = rest.removeprefix("///") if rest.startswith("////") else rest.removeprefix("//")
-        return SQLiteDatabase(Path(path) if path and path != "/" else None)
+        return SQLiteDatabase(Path(path) if path not in {"", "/", ":memory:"} else None)
     if scheme in {"postgresql", "postgres"}:
         return PostgresDatabase(make_url(f"postgresql:{rest}"))
     message = f"no database for {scheme!r}; use sqlite:/path/to/file or postgresql://user@host/name"

@@ -83,7 +83,7 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True):
     source: str | None = None
     address: str | None = None
     details: Any = None
-    """A mapping of JSON values; None for none (gathered events must be hashable)."""
+    """A mapping of JSON values, or None; of a gathered event, which must be hashable, a tuple of pairs."""
 
 
 class Journal:
@@ -239,8 +239,10 @@ def _parameters(happening: Happening, count: int) -> dict[str, Any]:
     details = {
         name: value
         for name in ("tags", "media_type", "size", "source", "address", "details")
-        if (value := getattr(happening, name))
+        if (value := getattr(happening, name)) is not None and value != ()
     }
+    if isinstance(happening.details, tuple):
+        details["details"] = dict(happening.details)
     return {
         "time": now(),
         "kind": happening.kind,

@@ -38,15 +38,17 @@ class Keys:
             [SigningKey.load(key, pem, None if retired is None else retired / SECOND) for key, pem, retired in rows]
         )
 
-    async def rotate_in(self, tx: Transaction) -> str:
-        """Inside `tx`: a new key signs from now on. The old ones are believed until their last token has ended, then
-        forgotten. The new key's id.
+    async def rotate_in(self, tx: Transaction, *, forget: bool = False) -> str:
+        """Inside `tx`: a new key signs from now on; its id.
+
+        The old ones are believed until their last token has ended, then forgotten; with `forget` at once, because
+        one of them leaked.
         """
         await self.database.lock(tx, "corereg keys")
         key = SigningKey.generate()
         at = now()
-        ended = at - (self.tokens.lifetime + 2 * self.tokens.leeway) * SECOND
-        await tx.execute(sa.delete(signing_keys).where(signing_keys.c.retired_at < ended))
+        ended = at - self.tokens.believed_for * SECOND
+        await tx.execute(sa.delete(signing_keys).where(sa.true() if forget else signing_keys.c.retired_at < ended))
         await tx.execute(sa.update(signing_keys).where(signing_keys.c.retired_at.is_(None)).values(retired_at=at))
         await _insert(tx, key)
         return key.id

@@ -86,6 +86,9 @@ class PostgresTransaction(Transaction):
         self._connection = connection
         self._name = name
 
+    def insert(self, table: sa.Table) -> postgresql.Insert:
+        return postgresql.insert(table)
+
     async def rows(self, statement: Statement, /, **parameters: Any) -> Sequence[Row]:
         with told(self._name):
             result = await self._connection.execute(_plain(statement), parameters)

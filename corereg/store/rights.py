@@ -8,7 +8,7 @@ grants are asked anew. A revocation makes it worthless.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam
@@ -17,6 +17,8 @@ from corereg.store.database import Database, Query, Transaction
 from corereg.store.schema import rights_changes
 
 EVERYBODY = "*"
+KEYS = "keys"
+"""The subject that changes when the keys that sign tokens do; `revoke`: old ones are not believed any more."""
 INTERVAL = 1.0
 """Seconds between two looks at the database."""
 
@@ -37,6 +39,8 @@ class Rights:
         self._changed: dict[str, int] = {}
         self._revoked: dict[str, int] = {}
         self._read_at = -INTERVAL
+        self.on_keys: Callable[[], Awaitable[None]] | None = None
+        """Called when another node, or this one, has changed the keys."""
 
     async def refresh(self, *, now: bool = False) -> None:
         """Learn of new changes, if the last look is more than a second ago or `now` is asked."""
@@ -49,6 +53,8 @@ class Rights:
             self._changed[subject] = serial
             self._revoked[subject] = revoked
             self.serial = max(self.serial, serial)
+            if subject == KEYS and self.on_keys is not None:
+                await self.on_keys()
 
     def due(self) -> bool:
         """Whether `refresh` would look at the database."""

@@ -26,13 +26,15 @@ Serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 class Schema(msgspec.Struct, frozen=True):
-    """The tables of one owner. `name` prefixes the tables of a plugin (``accounts_users``); `migrations` is a folder of
-    Alembic revision files.
+    """The tables of one owner. `name` prefixes the tables of a plugin (``accounts_users``).
+
+    `migrations` is a folder of Alembic revision files. None is for a policy of one file: its tables are made where they
+    are missing, and never changed.
     """
 
     name: str
     metadata: sa.MetaData
-    migrations: Path
+    migrations: Path | None = None
 
 
 metadata = sa.MetaData(
@@ -201,8 +203,8 @@ async def versions(database: Database, schemas: Iterable[Schema]) -> list[Versio
     return found
 
 
-def _script(schema: Schema) -> ScriptDirectory:
-    return ScriptDirectory(str(schema.migrations), version_locations=[str(schema.migrations)])
+def _script(migrations: Path) -> ScriptDirectory:
+    return ScriptDirectory(str(migrations), version_locations=[str(migrations)])
 
 
 def _version_table(schema: Schema) -> str:
@@ -210,8 +212,10 @@ def _version_table(schema: Schema) -> str:
 
 
 def _version(connection: sa.Connection, schema: Schema) -> Version:
+    if schema.migrations is None:
+        return Version(schema.name, None, None)
     context = MigrationContext.configure(connection, opts={"version_table": _version_table(schema)})
-    return Version(schema.name, context.get_current_revision(), _script(schema).get_current_head())
+    return Version(schema.name, context.get_current_revision(), _script(schema.migrations).get_current_head())
 
 
 def _upgrade(connection: sa.Connection, schemas: Iterable[Schema]) -> None:
@@ -235,7 +239,10 @@ def _end(connection: sa.Connection, how: Literal["commit", "rollback"]) -> None:
 
 
 def _upgrade_one(connection: sa.Connection, schema: Schema) -> None:
-    script = _script(schema)
+    if schema.migrations is None:
+        schema.metadata.create_all(connection, checkfirst=True)
+        return
+    script = _script(schema.migrations)
     # Alembic's own transaction is off: all owners move together, in the one opened above.
     with EnvironmentContext(
         AlembicConfig(), script, fn=lambda rev, _: script._upgrade_revs("heads", rev)

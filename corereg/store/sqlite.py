@@ -201,6 +201,9 @@ class SQLiteTransaction(Transaction):
         self._raw = raw
         self._wrapped = wrapped
 
+    def insert(self, table: sa.Table) -> sqlite.Insert:
+        return sqlite.insert(table)
+
     async def rows(self, statement: Statement, /, **parameters: Any) -> Sequence[Row]:
         with told(self._database.name):
             return self._database.fetch(self._raw, self._wrapped, statement, parameters)

@@ -62,7 +62,9 @@ def test_requests_go_on_while_all_workers_are_killed_one_by_one(tmp_path: Path) 
                 assert server.request("GET", "/healthz")[0] == 200
 
 
-DIES_LATER = POLICY + """
+DIES_LATER = (
+    POLICY
+    + """
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -74,6 +76,7 @@ async def lifespan(registry):
         os._exit(7)
     yield
 """
+)
 
 
 def test_workers_that_die_at_once_are_given_up(tmp_path: Path) -> None:

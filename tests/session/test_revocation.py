@@ -9,10 +9,12 @@ from pathlib import Path
 import anyio
 import httpx2
 import pytest
+import sqlalchemy as sa
 
 from corereg import Registry, asgi
 from corereg.access import EVERYTHING
 from corereg.store import rights
+from corereg.store.schema import rights_changes
 from corereg.testing.client import AppTransport
 from corereg.testing.registry import People, Person, may, scratch
 
@@ -201,3 +203,43 @@ async def test_rotated_keys_are_known_on_the_other_node_and_old_tokens_still_hol
         for client in (here, there):
             assert (await tags(client, old)).status_code == 404
             assert (await tags(client, new)).status_code == 404
+
+
+async def test_after_a_key_leaked_no_token_of_it_is_believed_anywhere(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path) as (first, _, here, there):
+        leaked = await token(here, "alice", "repository:demo/app:pull")
+        assert (await tags(there, leaked)).status_code == 404
+        await first.rotate_keys(forget=True)
+        answer = await seen(there, leaked, 401)
+        assert "not signed by this registry" in answer.json()["errors"][0]["message"]
+        assert (await tags(here, leaked)).status_code == 401
+        assert (await tags(there, await token(here, "alice", "repository:demo/app:pull"))).status_code == 404
+
+
+async def test_a_node_signs_with_the_new_key_within_seconds_of_its_rotation_elsewhere(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path) as (first, second, _here, there):
+        before = second.tokens
+        old = (await token(there, "alice", "")).split(".")[0]
+        await first.rotate_keys()
+        with anyio.fail_after(BOUND):
+            while (await token(there, "alice", "")).split(".")[0] == old:
+                await anyio.sleep(0.1)
+        assert second.tokens is before
+
+
+async def test_a_token_from_before_a_restored_backup_cannot_outrun_a_revocation(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path) as (first, _, here, there):
+        for _ in range(5):
+            await change(first, "user:somebody")
+        future = await token(here, "alice", "repository:demo/app:pull")
+        async with first.database.transaction() as tx:  # the backup is older: it knows nothing of those changes
+            await tx.execute(sa.delete(rights_changes))
+        for registry in (first,):
+            registry.rights.serial = 0
+        await change(first, "user:alice", revoke=True)
+        async with (
+            scratch(tmp_path, people=people_of(first)) as restored,
+            httpx2.AsyncClient(transport=AppTransport(asgi(restored)), base_url="http://restored.test") as client,
+        ):
+            assert (await tags(client, future)).status_code == 401
+        assert there is not None
