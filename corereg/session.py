@@ -340,8 +340,9 @@ class Session:
             current = await catalog.manifest_head(repository, reference, tx)
             precondition.check(current.digest if current else None)
         repository_id = await catalog.ensure_repository(tx, repository)
-        await self._check_members(tx, repository, repository_id, manifest)
-        await catalog.put_manifest(tx, repository_id, digest, manifest)
+        if await catalog.put_manifest(tx, repository_id, digest, manifest):
+            # One that was there already was checked when it came, and what it needs cannot be deleted since.
+            await self._check_members(tx, repository, repository_id, manifest)
         moved = {}
         for tag in change.operation.tags:
             previous = await catalog.put_tag(tx, repository_id, tag, digest)

@@ -208,16 +208,23 @@ class Tokens:
         if audience != self.service and not (isinstance(audience, list) and self.service in audience):
             message = "it was issued for another service"
             raise TokenInvalid(message)
-        expires, begins, issued = claims.get("exp", None), claims.get("nbf", 0), claims.get("iat")
-        if not all(isinstance(each, int | float) for each in (expires, begins, issued)):
+        try:
+            times = msgspec.convert(claims, _Times)
+        except msgspec.ValidationError as error:
             message = "its times are no numbers"
-            raise TokenInvalid(message)
-        if clock > expires + self.leeway:
+            raise TokenInvalid(message) from error
+        if clock > times.exp + self.leeway:
             message = "it has expired"
             raise TokenInvalid(message)
-        if clock < begins - self.leeway:
+        if clock < times.nbf - self.leeway:
             message = "it is not valid yet; compare the clocks"
             raise TokenInvalid(message)
+
+
+class _Times(msgspec.Struct, frozen=True):
+    exp: float
+    iat: float
+    nbf: float = 0
 
 
 class _Private(msgspec.Struct, frozen=True):

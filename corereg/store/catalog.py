@@ -7,21 +7,19 @@ that is the Session's part.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import bindparam
+from sqlalchemy.dialects import postgresql
 
 from corereg.access import Grant
 from corereg.oci.digest import Digest
-from corereg.oci.manifest import Manifest
+from corereg.oci.manifest import Descriptor, Manifest
 from corereg.oci.names import Tag
 from corereg.store.database import Database, Query, Row, Transaction, now
 from corereg.store.schema import blob_links, blobs, manifest_members, manifests, repositories, tags
-
-MEMBERS_AT_ONCE = 500
-"""How many digests one SELECT asks for; below every engine's limit of parameters."""
-
 
 class StoredManifest(msgspec.Struct, frozen=True):
     """A manifest as it lies in a repository. `body` is empty where only the head was asked for."""
@@ -192,6 +190,19 @@ class Catalog:
             )
             .on_conflict_do_nothing(index_elements=["repository_id", "member", "digest"])
         )
+        self._blob_sizes = Query(
+            sa.select(blobs.c.digest, blobs.c.size)
+            .join(blob_links, blob_links.c.digest == blobs.c.digest)
+            .where(
+                blob_links.c.repository_id == bindparam("repository_id"),
+                _among(database.dialect, blob_links.c.digest),
+            )
+        )
+        self._manifest_sizes = Query(
+            sa.select(manifests.c.digest, manifests.c.size).where(
+                manifests.c.repository_id == bindparam("repository_id"), _among(database.dialect, manifests.c.digest)
+            )
+        )
         tag = insert(tags).values(
             repository_id=bindparam("repository_id"),
             name=bindparam("name"),
@@ -268,12 +279,10 @@ class Catalog:
 
     # ---- inside a transaction ----
 
-    async def missing(self, tx: Transaction, repository_id: int | None, manifest: Manifest) -> Missing:
+    async def missing(self, tx: Transaction, repository_id: int, manifest: Manifest) -> Missing:
         """What the manifest needs and the repository does not hold."""
-        held_blobs = await self._sizes(tx, repository_id, [each.digest for each in manifest.blobs], of_blobs=True)
-        held_manifests = await self._sizes(
-            tx, repository_id, [each.digest for each in manifest.children], of_blobs=False
-        )
+        held_blobs = await self._sizes(tx, self._blob_sizes, repository_id, manifest.blobs)
+        held_manifests = await self._sizes(tx, self._manifest_sizes, repository_id, manifest.children)
         absent: dict[str, None] = {}
         sizes = []
         for members, held in ((manifest.blobs, held_blobs), (manifest.children, held_manifests)):
@@ -286,27 +295,14 @@ class Catalog:
         return Missing(list(absent), sizes)
 
     async def _sizes(
-        self, tx: Transaction, repository_id: int | None, digests: Sequence[str], *, of_blobs: bool
+        self, tx: Transaction, query: Query, repository_id: int, members: Sequence[Descriptor]
     ) -> dict[str, int]:
-        held: dict[str, int] = {}
-        if repository_id is None:
-            return held
-        wanted = list(dict.fromkeys(map(str, digests)))
-        for start in range(0, len(wanted), MEMBERS_AT_ONCE):
-            some = wanted[start : start + MEMBERS_AT_ONCE]
-            if of_blobs:
-                statement = (
-                    sa.select(blobs.c.digest, blobs.c.size)
-                    .join(blob_links, blob_links.c.digest == blobs.c.digest)
-                    .where(blob_links.c.repository_id == repository_id, blob_links.c.digest.in_(some))
-                )
-            else:
-                statement = sa.select(manifests.c.digest, manifests.c.size).where(
-                    manifests.c.repository_id == repository_id, manifests.c.digest.in_(some)
-                )
-            for digest, size in await tx.rows(statement):
-                held[digest] = size
-        return held
+        if not members:
+            return {}
+        digests: Any = [str(member.digest) for member in members]
+        if self.database.dialect == "sqlite":
+            digests = msgspec.json.encode(digests).decode()
+        return {row[0]: row[1] for row in await tx.rows(query, repository_id=repository_id, digests=digests)}
 
     async def ensure_repository(self, tx: Transaction, repository: str) -> int:
         """The repository's id; made if it is not there yet."""
@@ -386,6 +382,16 @@ class Catalog:
         """A manifest of the repository that needs `member`, or None."""
         row = await tx.row(USERS_OF_MEMBER, repository_id=repository_id, member=member)
         return row[0] if row else None
+
+
+def _among(dialect: str, column: sa.Column[Any]) -> sa.ColumnElement[bool]:
+    """Whether the column is one of ``:digests``, however many: one statement, which is compiled once.
+
+    PostgreSQL takes an array, SQLite a JSON text.
+    """
+    if dialect == "postgresql":
+        return column == sa.any_(bindparam("digests", type_=postgresql.ARRAY(sa.Text)))
+    return column.in_(sa.select(sa.func.json_each(bindparam("digests", type_=sa.Text)).table_valued("value").c.value))
 
 
 def _page(rows: Sequence[Row], limit: int) -> Page:

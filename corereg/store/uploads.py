@@ -31,7 +31,7 @@ from corereg.store.schema import uploads
 from corereg.store.storage import KeyMissing, State, Storage, StorageError, StorageFull, Writer
 
 SECOND = 1_000_000
-BUDGET = 16 * 1024 * 1024
+BUDGET = 8 * 1024 * 1024
 LARGEST_PIECE = 1024 * 1024
 SMALLEST_PIECE = 64 * 1024
 INLINE_HASH = 32 * 1024
@@ -213,7 +213,7 @@ class Uploads:
         """
         claimant = await self._claim(upload, start)
         claimed = now()
-        if chunks is not None:
+        if chunks is not None and length != 0:
             upload = await self._receive(upload, claimant, chunks, length=length, keep_claim=True)
         try:
             found = await self._digest(upload, digest.algorithm)
@@ -359,6 +359,9 @@ class Uploads:
         except StorageFull:
             await self._give_back(upload)
             raise
+        except KeyMissing:
+            await self._discard(upload)
+            raise BlobUploadUnknown from None
         if give_back:
             await self._give_back(upload)
             return upload

@@ -179,9 +179,10 @@ class PluginContract:
 
     def test_tables_keep_to_themselves(self) -> None:
         schema = self._schema
-        assert schema.migrations.is_dir(), f"{schema.migrations} is no folder"
-        folders = {path.parent for path in sources(self._owner)}
-        assert schema.migrations in folders, "the migrations lie in the package, or they are not installed with it"
+        if schema.migrations is not None:
+            assert schema.migrations.is_dir(), f"{schema.migrations} is no folder"
+            folders = {path.parent for path in sources(self._owner)}
+            assert schema.migrations in folders, "the migrations lie in the package, or they are not installed with it"
         for table in schema.metadata.tables.values():
             assert table.name.startswith(f"{schema.name}_"), f"the table {table.name} lacks its owner's prefix"
             strange = [column for column in table.columns if not primitive(column.type)]

@@ -55,11 +55,14 @@ def test_a_worker_that_is_ended_politely_is_replaced_too(tmp_path: Path) -> None
 
 def test_requests_go_on_while_all_workers_are_killed_one_by_one(tmp_path: Path) -> None:
     with running(tmp_path, "--workers", "2") as server:
-        for _ in range(3):
-            time.sleep(5.1)  # longer than what counts as dying at once
+        for deaths in range(1, 4):
             os.kill(children(server.pid)[0], signal.SIGKILL)
             for _ in range(10):
                 assert server.request("GET", "/healthz")[0] == 200
+            end = time.monotonic() + 15
+            while len(children(server.pid)) < 2 or server.said.count("starting another") < deaths:
+                assert time.monotonic() < end
+                time.sleep(0.05)
 
 
 DIES_LATER = (

@@ -9,13 +9,15 @@ parent with ``O_NOFOLLOW``. For the frequent case, reading, the kernel is asked 
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import io
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -24,8 +26,14 @@ from corereg import KeyMissing, Stat, StorageError, StorageUnavailable
 KiB = 1024
 PIECE, SMALLEST_PIECE = 512 * KiB, 64 * KiB
 """Bytes of one piece while reading, at most and at least; the memory of one download."""
-READ_BUDGET = 16 * 1024 * KiB
+READ_BUDGET = 8 * 1024 * KiB
 """Bytes of the pieces of all downloads together, while they are few enough."""
+GATHER, SMALLEST_GATHER = 1024 * KiB, 64 * KiB
+"""Bytes an upload gathers before they are worth a trip to a thread, at most and at least."""
+WRITEBACK = 4 * 1024 * KiB
+"""Bytes of an upload after which the disk is asked to begin."""
+WRITE_BUDGET = 8 * 1024 * KiB
+"""Bytes all uploads gather together, while they are few enough."""
 
 OWN = "corereg"
 UPLOADS = (OWN, "uploads")
@@ -76,6 +84,8 @@ class Folder:
         self.fsync = fsync
         self.reading = 0
         """How many readers are at work: they share `READ_BUDGET`."""
+        self.writing = 0
+        """How many writers are at work: they share `WRITE_BUDGET`."""
         self.desk = bytearray(PIECE)
         """Where every `Reader.glance` reads to; there is one event loop, and it never waits between the two lines."""
         self._settled: set[Names] = set()
@@ -309,6 +319,36 @@ class Folder:
         return found.f_bavail * found.f_frsize
 
 
+def _sync_file_range() -> Callable[[int, int, int], None] | None:
+    """Linux's ``sync_file_range(2)``, which Python does not offer; None where there is none."""
+    if sys.platform != "linux":
+        return None
+    try:
+        call = ctypes.CDLL(None).sync_file_range
+    except (OSError, AttributeError):
+        return None
+    call.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+    call.restype = ctypes.c_int
+    write = 2  # SYNC_FILE_RANGE_WRITE: begin, and do not wait
+
+    def begin(descriptor: int, start: int, size: int) -> None:
+        call(descriptor, start, size, write)
+
+    return begin
+
+
+_begin_writeback = _sync_file_range()
+
+
+def start_writeback(descriptor: int, start: int, size: int) -> None:
+    """Let the disk begin with what was written, so that the fsync at the end of a long upload has little left to wait for.
+
+    It promises nothing: what counts is the fsync.
+    """
+    if _begin_writeback is not None:
+        _begin_writeback(descriptor, start, size)
+
+
 class Appender:
     """Writes at the end of one upload."""
 
@@ -317,8 +357,16 @@ class Appender:
         self._upload = upload
         self._offset = offset
         self._file: io.FileIO | None = None
+        self._closed = False
+        folder.writing += 1
+
+    @property
+    def share(self) -> int:
+        """Bytes to gather before they are written: less when many are writing."""
+        return max(SMALLEST_GATHER, min(GATHER, WRITE_BUDGET // max(self._folder.writing, 1)))
 
     def open(self) -> None:
+        """Claim the upload's file, and drop what lies beyond the offset."""
         self._file = self._folder.claim(self._upload, self._offset)
 
     def append(self, pieces: Sequence[bytes]) -> None:
@@ -334,9 +382,14 @@ class Appender:
                 written -= len(waiting.pop(0))
             if written:
                 waiting[0] = waiting[0][written:]
+        if offset > WRITEBACK:
+            start_writeback(self._file.fileno(), self._offset, offset - self._offset)
         self._offset = offset
 
     def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._folder.writing -= 1
         if self._file is not None:
             self._file.close()
             self._file = None

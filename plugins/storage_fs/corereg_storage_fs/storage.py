@@ -12,7 +12,6 @@ from anyio.lowlevel import checkpoint
 from corereg import Capability, KeyMissing, Stat, State, Storage, Threads, Writer, blob_key
 from corereg_storage_fs.folder import Appender, Folder, KiB, Names, Reader, key_names, told, upload_names
 
-GATHER = 256 * KiB
 """Bytes gathered before a thread is asked to write them; the memory of one upload, beside the caller's piece."""
 MOST_PIECES = 512
 """Pieces gathered at most: a system writes 1024 at once."""
@@ -162,11 +161,14 @@ class FolderWriter(Writer):
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         self._pieces.append(bytes(data))  # a copy only of what the caller could change
         self._gathered += len(data)
-        if self._gathered >= GATHER or len(self._pieces) >= MOST_PIECES:
+        if self._gathered >= self._appender.share or len(self._pieces) >= MOST_PIECES:
             await self._in_thread(self._flush)
 
     async def close(self) -> State:
-        await self._in_thread(self._finish)
+        if self._pieces:
+            await self._in_thread(self._finish)
+        else:
+            self._appender.close()
         return {}
 
     async def _in_thread(self, call: Callable[[], None]) -> None:
@@ -180,8 +182,7 @@ class FolderWriter(Writer):
 
     def _finish(self) -> None:
         try:
-            if self._pieces:
-                self._flush()
+            self._flush()
         finally:
             self._appender.close()
 
