@@ -99,9 +99,9 @@ def address(config: Config, port: int) -> str:
 def warnings(config: Config, certificate: Certificate | None) -> Iterator[str]:
     """What works, but probably not as it is meant."""
     server = config.server
-    if certificate is None and (server.external_url or "").startswith("https:"):
+    if certificate is None and (server.external_url or "").startswith("https:") and not server.trusted_proxies:
         yield "external_url is https but this listener is http: put a TLS proxy in front, or set server.tls.cert"
-    elif certificate is None and server.host in EVERYWHERE:
+    elif certificate is None and server.host in EVERYWHERE and not server.trusted_proxies:
         yield (
             f"the listener is plain http on {server.host}, and passwords cross the network in the clear: put a TLS "
             "proxy in front, set server.tls.cert, or use --tls self-signed"

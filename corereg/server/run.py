@@ -12,7 +12,7 @@ from corereg.registry import Registry
 from corereg.server.banner import Banner, headline, say, warnings
 from corereg.server.failure import sentence
 from corereg.server.logs import start_logging
-from corereg.server.sockets import listen, raise_file_limit
+from corereg.server.sockets import listen, listen_each, raise_file_limit
 from corereg.server.tls import Certificate, certificate
 from corereg.server.worker import Work, server
 from corereg.server.workers import Workers, check_platform
@@ -25,14 +25,14 @@ def run(config: Config, version: str) -> int:
     start_logging(config.log)
     look(config)
     raise_file_limit()
-    listener = listen(config.server.host, config.server.port)
-    port: int = listener.getsockname()[1]
+    listeners = listen_each(config.server.host, config.server.port, config.server.workers)
+    port: int = listeners[0].getsockname()[1]
     made = certificate(config)
     banner = Banner(config, version, port, made)
     if config.server.workers == 1:
-        _alone(config, listener, made, banner)
+        _alone(config, listeners[0], made, banner)
         return 0
-    return _several(config, listener, made, banner)
+    return _several(config, listeners, made, banner)
 
 
 def _alone(config: Config, listener: socket.socket, made: Certificate | None, banner: Banner) -> None:
@@ -46,10 +46,10 @@ def _alone(config: Config, listener: socket.socket, made: Certificate | None, ba
     Work(registry, listener, made, announce).run()
 
 
-def _several(config: Config, listener: socket.socket, made: Certificate | None, banner: Banner) -> int:
+def _several(config: Config, listeners: Sequence[socket.socket], made: Certificate | None, banner: Banner) -> int:
     """No plugin is loaded in this process, only in the workers: see `corereg.server.workers`."""
 
-    def job(first: bool, parent: int, tell: int) -> None:  # noqa: FBT001 - Job is the type
+    def job(listener: socket.socket, first: bool, parent: int, tell: int) -> None:  # noqa: FBT001 - Job is the type
         try:
             registry = Registry(config)
             if first:
@@ -69,7 +69,7 @@ def _several(config: Config, listener: socket.socket, made: Certificate | None, 
             raise SystemExit(1) from error
 
     timeout = config.server.shutdown_timeout
-    return Workers(config.server.workers, job, listener, timeout=timeout).run(banner.ready)
+    return Workers(listeners, job, timeout=timeout).run(banner.ready)
 
 
 def look(config: Config) -> None:

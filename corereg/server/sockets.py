@@ -19,11 +19,26 @@ STALLED = 300
 """Seconds a client may leave sent bytes unacknowledged, or its window closed, before the kernel ends the connection."""
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen_each(host: str, port: int, count: int) -> list[socket.socket]:
+    """A listening socket for each of `count` workers, all on one address. Raises ServerError.
+
+    On Linux each has a queue of its own and the kernel spreads connections evenly; a socket that all share gives most
+    of them to whoever wakes first. Elsewhere they share one.
+    """
+    first = listen(host, port)
+    if count == 1 or sys.platform != "linux":
+        return [first, *(first.dup() for _ in range(count - 1))]
+    port = first.getsockname()[1]
+    first.close()  # it has shown that nobody else is there: two that share a port would not be told
+    return [listen(host, port, shared=True) for _ in range(count)]
+
+
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """A listening socket, not blocking. Raises ServerError when the address cannot be had.
 
     What is set on it holds for every connection that it accepts: dead peers are noticed, and a client that stops
-    reading cannot keep a response for ever. No HTTP server watches that by itself.
+    reading cannot keep a response for ever. No HTTP server watches that by itself. With `shared`, others of the same
+    user may listen beside it.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -34,6 +49,8 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if sys.platform == "linux":
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED * 1000)

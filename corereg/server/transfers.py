@@ -13,6 +13,8 @@ STALLED = 300.0
 ROUND = 15.0
 """Seconds between two looks at bodies that wait."""
 
+BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
+
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -42,10 +44,10 @@ class Transfers:
         self._tasks.add(task)
         self._none.clear()
         body = None
-        if scope["method"] not in {"GET", "HEAD"}:
-            body = _Body(receive, task)
+        if _may_have_body(scope):
+            body = _Body(receive, send)
             self._bodies.add(body)
-            receive = body.receive
+            receive, send = body.receive, body.send
         try:
             await self._app(scope, receive, send)
         finally:
@@ -76,14 +78,29 @@ class Transfers:
                 body.give_up(late)
 
 
+def _may_have_body(scope: Scope) -> bool:
+    if scope["method"] not in {"GET", "HEAD"} or scope.get("http_version") == "2":
+        return True
+    for name, _ in scope["headers"]:  # noqa: SIM110 - on every pull, and three times as fast as any()
+        if name in BODY_HEADERS:
+            return True
+    return False
+
+
 class _Body:
-    """One request's `receive`, and since when it waits."""
+    """One request's `receive`: since when it waits, and whether it has come to its end.
 
-    __slots__ = ("_gone", "_loop", "_receive", "_since", "_task")
+    hypercorn waits for ever for room in a full queue, also to tell a stream that it has ended. So what an application
+    leaves unread is taken out of its way while it says its last.
+    """
 
-    def __init__(self, receive: Receive, task: asyncio.Task[Any]) -> None:
+    __slots__ = ("_ended", "_gone", "_loop", "_receive", "_send", "_since", "_waiter")
+
+    def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
-        self._task = task
+        self._send = send
+        self._waiter: asyncio.Task[Any] | None = None
+        self._ended = False
         self._loop = asyncio.get_running_loop()
         self._since = 0.0
         self._gone = False
@@ -92,8 +109,11 @@ class _Body:
         if self._gone:
             return {"type": "http.disconnect"}
         self._since = self._loop.time()
+        self._waiter = asyncio.current_task()
         try:
-            return await self._receive()
+            message = await self._receive()
+            self._ended = not message.get("more_body", False)
+            return message
         except asyncio.CancelledError:
             if self._taken_back():
                 return {"type": "http.disconnect"}
@@ -101,12 +121,29 @@ class _Body:
         finally:
             self._since = 0.0
 
+    async def send(self, message: Any) -> None:
+        last = message["type"] == "http.response.body" and not message.get("more_body", False)
+        if not last or self._ended or self._since:  # whoever waits for more takes it himself
+            await self._send(message)
+            return
+        rest = asyncio.create_task(self._drained())
+        try:
+            await self._send(message)
+        finally:
+            rest.cancel()
+
+    async def _drained(self) -> None:
+        while (await self._receive()).get("more_body", False):
+            pass
+
     def _taken_back(self) -> bool:
         """Whether the cancellation was ours, and nobody else's; it is undone then."""
-        return self._gone and self._task.uncancel() == 0
+        return self._gone and self._waiter is not None and self._waiter.uncancel() == 0
 
     def give_up(self, late: float) -> None:
-        """Tell the application that the client is gone if it has waited since before `late`."""
-        if self._since and self._since < late and not self._gone:
+        """Tell whoever waits since before `late` that the client is gone. After the end of a body that is no news: then
+        an application waits for the client to leave, for as long as it likes.
+        """
+        if self._since and self._since < late and not self._ended and not self._gone and self._waiter is not None:
             self._gone = True
-            self._task.cancel()
+            self._waiter.cancel()

@@ -1,8 +1,8 @@
 """Several workers: one parent that listens, starts them, replaces those that die, and stops them all.
 
 The parent forks while it has no thread, no event loop and no plugin loaded, and keeps to that: every worker begins as
-cleanly as the first, also one that is started after weeks. All of them accept from the one socket that the parent
-bound, so that a connection waiting in the kernel survives the death of a worker.
+cleanly as the first, also one that is started after weeks. The parent bound a socket for each and keeps it open, so
+that a connection waiting in the kernel survives the death of its worker and is taken by the successor.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from corereg.server.failure import ServerError
@@ -30,9 +30,9 @@ MARGIN = 15.0
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
-Job = Callable[[bool, int, int], None]
-"""What a worker does: whether it is the very first, a descriptor that ends with the parent, and one to write a byte to
-when it is ready."""
+Job = Callable[[socket.socket, bool, int, int], None]
+"""What a worker does: its listener, whether it is the very first, a descriptor that ends with the parent, and one to
+write a byte to when it is ready."""
 
 
 class Worker:
@@ -47,12 +47,12 @@ class Worker:
 
 
 class Workers:
-    """The parent of `count` workers."""
+    """The parent of one worker for each of `listeners`."""
 
-    def __init__(self, count: int, job: Job, listener: socket.socket, *, timeout: float) -> None:
-        self._count = count
+    def __init__(self, listeners: Sequence[socket.socket], job: Job, *, timeout: float) -> None:
+        self._count = len(listeners)
         self._job = job
-        self._listener = listener
+        self._listeners = listeners
         self._timeout = timeout
         self._running: dict[int, Worker] = {}
         self._due: dict[int, float] = {}
@@ -138,9 +138,9 @@ class Workers:
             return
         status = 1
         try:
-            self._become_worker(told)
+            listener = self._become_worker(number, told)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-            self._job(first, self._life[0], tell)
+            self._job(listener, first, self._life[0], tell)
             status = 0
         except SystemExit as error:
             status = error.code if isinstance(error.code, int) else 1
@@ -150,7 +150,8 @@ class Workers:
             logging.shutdown()
             os._exit(status)
 
-    def _become_worker(self, told: int) -> None:
+    def _become_worker(self, place: int, told: int) -> socket.socket:
+        """Let go of what is the parent's; the listener that is this worker's."""
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
@@ -159,6 +160,11 @@ class Workers:
         for descriptor in (self._life[1], told, *self._signals, *(each.told for each in self._running.values())):
             os.close(descriptor)
         self._running.clear()
+        mine = self._listeners[place - 1]
+        for listener in self._listeners:
+            if listener is not mine:
+                listener.close()
+        return mine
 
     # ---- deaths ----
 
@@ -193,7 +199,8 @@ class Workers:
 
     def _stop(self, asked: int) -> int:
         """End all workers; 0, or 128 and the signal's number when a second one came."""
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         self._signal(signal.SIGTERM)
         deadline = time.monotonic() + self._timeout + MARGIN
         while self._running:

@@ -11,7 +11,7 @@ import pytest
 
 from corereg.server.transfers import Transfers
 
-from .running import KIB, POLICY, head, read_head, running
+from .running import KIB, MIB, POLICY, head, read_head, running
 
 pytestmark = pytest.mark.anyio
 
@@ -74,7 +74,37 @@ def test_a_client_that_does_not_come_to_the_point_is_left(tmp_path: Path, kind: 
         assert time.monotonic() - began < 10
 
 
+# ---- a body that nobody reads ----
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_a_body_that_nobody_reads_holds_nothing(tmp_path: Path, kind: str, method: str) -> None:
+    with running(tmp_path, "--server", kind) as server:
+        connections = []
+        for _ in range(5):
+            connection = server.connect()
+            connection.settimeout(2)
+            connection.sendall(head(method, "/v2/demo/app/tags/list", f"Content-Length: {20 * MIB}"))
+            with suppress(OSError):  # some answers come with the end of the connection
+                connection.sendall(bytes(20 * MIB))
+            connections.append(connection)
+        for connection in connections:
+            with suppress(OSError):
+                assert read_head(connection)[0] in {404, 405}
+        time.sleep(0.2)
+        began = time.monotonic()
+        server.terminate()
+        assert server.ended() == 0
+        assert time.monotonic() - began < 15
+        assert "are under way" not in server.said or kind != "hypercorn"
+        assert "Traceback" not in server.said
+        for connection in connections:
+            connection.close()
+
+
 # ---- a body that stops ----
+
+PUT = {"type": "http", "method": "PUT", "http_version": "1.1", "headers": []}
 
 
 async def test_a_body_that_stops_is_given_up() -> None:
@@ -98,7 +128,7 @@ async def test_a_body_that_stops_is_given_up() -> None:
 
     transfers = Transfers(app, stalled=0.2)
     watch = asyncio.create_task(transfers.watch())
-    await asyncio.wait_for(transfers({"type": "http", "method": "PUT"}, receive, send), 5)
+    await asyncio.wait_for(transfers(PUT, receive, send), 5)
     watch.cancel()
     assert got == ["http.request", "http.disconnect", "went on"]
     assert len(transfers) == 0
@@ -119,7 +149,33 @@ async def test_a_body_that_goes_on_slowly_is_not() -> None:
 
     transfers = Transfers(app, stalled=0.4)
     watch = asyncio.create_task(transfers.watch())
-    await asyncio.wait_for(transfers({"type": "http", "method": "PUT"}, receive, send), 5)
+    await asyncio.wait_for(transfers(PUT, receive, send), 5)
+    watch.cancel()
+
+
+async def test_waiting_for_a_client_to_leave_is_no_stop() -> None:
+    """A download over HTTP/2: its request is at its end at once, and then somebody watches for the client's leaving."""
+
+    async def app(scope, receive, send) -> None:
+        assert not (await receive())["more_body"]
+        watcher = asyncio.create_task(receive())
+        await asyncio.sleep(0.8)
+        assert not watcher.done()
+        watcher.cancel()
+        await send({"type": "http.response.body", "body": b""})
+
+    messages = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+    async def receive():
+        for message in messages:
+            return message
+        return await asyncio.Event().wait()
+
+    async def send(message) -> None: ...
+
+    transfers = Transfers(app, stalled=0.2)
+    watch = asyncio.create_task(transfers.watch())
+    await asyncio.wait_for(transfers({**PUT, "method": "GET", "http_version": "2"}, receive, send), 5)
     watch.cancel()
 
 
@@ -139,7 +195,7 @@ async def test_what_is_cut_does_not_think_that_the_client_left() -> None:
     async def send(message) -> None: ...
 
     transfers = Transfers(app)
-    request = asyncio.create_task(transfers({"type": "http", "method": "PUT"}, receive, send))
+    request = asyncio.create_task(transfers(PUT, receive, send))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert transfers.cut() == 1
