@@ -1,0 +1,24 @@
+"""The only door: all that one identity may do.
+
+Client, API, web UI, replication and jobs act through a Session. Its methods hold nothing but require, admit, act,
+record. What they raise is what the client sees (`corereg.oci.errors`).
+"""
+
+from __future__ import annotations
+
+from corereg.session.blobs import Blobs
+from corereg.session.door import Change, House, Refused, SignInNeeded
+from corereg.session.lists import Lists
+from corereg.session.manifests import Manifests, Precondition, Pushed
+from corereg.session.uploads import Transfers
+
+__all__ = ["Change", "House", "Precondition", "Pushed", "Refused", "Session", "SignInNeeded"]
+
+
+class Session(Manifests, Blobs, Transfers, Lists):
+    """One identity at work. Cheap to make: one per request.
+
+    `narrow` says that `grants` are those of a token, which may be less than the identity has.
+    """
+
+    __slots__ = ()

@@ -1,0 +1,242 @@
+"""Require, admit, record: what every method of a session begins and ends with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from corereg.access import Action, Grant, Identity, Refusal, allowed
+from corereg.config import ProtocolConfig
+from corereg.events import Operation
+from corereg.oci.errors import (
+    Denied,
+    OCIError,
+    Unauthorized,
+    Unsupported,
+)
+from corereg.plugins import Plugins
+from corereg.store.catalog import Catalog
+from corereg.store.database import Database, Transaction
+from corereg.store.journal import Happening, Journal
+from corereg.store.rights import Rights
+from corereg.store.storage import Storage
+from corereg.store.uploads import Uploads
+
+
+class SignInNeeded(Unauthorized):
+    """Nobody knows who is asking, or the token covers less than its holder may do: (another) sign-in helps.
+
+    `scope` is what to ask for; `insufficient` that a token was there and did not cover it.
+    """
+
+    def __init__(self, message: str, scope: str, *, insufficient: bool = False) -> None:
+        super().__init__(message)
+        self.scope = scope
+        self.insufficient = insufficient
+
+
+class Refused(OCIError):
+    """A policy said no."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message, detail=refusal.detail)
+        self.code, self.status = refusal.code, refusal.status  # one class for all a policy may answer
+
+
+class House(msgspec.Struct, frozen=True):
+    """What a session works with: the parts of one registry."""
+
+    database: Database
+    storage: Storage
+    catalog: Catalog
+    uploads: Uploads
+    journal: Journal
+    rights: Rights
+    plugins: Plugins
+    protocol: ProtocolConfig
+
+
+class Change:
+    """A change under way: its transaction, and what the journal will say."""
+
+    def __init__(self, operation: Operation, tx: Transaction) -> None:
+        self.operation = operation
+        self.tx = tx
+        self.details: dict[str, Any] = dict(operation.details)
+        self.changed: dict[str, bool] = {}
+
+    def describe(self, **fields: Any) -> None:
+        """Set fields of the operation that are known only now (digest, size, tags)."""
+        self.operation = msgspec.structs.replace(self.operation, **fields)
+
+    def rights_changed(self, *subjects: str) -> None:
+        """The subjects' grants (or everybody's: ``*``) are asked anew, on every node within seconds."""
+        for subject in subjects:
+            self.changed.setdefault(subject, False)
+
+    def revoke(self, *subjects: str) -> None:
+        """What the subjects hold (tokens, remembered passwords) is not believed any more."""
+        for subject in subjects:
+            self.changed[subject] = True
+
+
+class Door:
+    """Who is asking, what that identity may do, and the way every change goes."""
+
+    __slots__ = ("_house", "address", "grants", "identity", "narrow")
+
+    def __init__(
+        self,
+        house: House,
+        identity: Identity,
+        grants: Sequence[Grant],
+        *,
+        address: str | None = None,
+        narrow: bool = False,
+    ) -> None:
+        self._house = house
+        self.identity = identity
+        self.grants = grants
+        self.address = address
+        self.narrow = narrow
+
+    @property
+    def manifest_limit(self) -> int:
+        """Bytes a manifest may have."""
+        return self._house.protocol.manifest_limit
+
+    @property
+    def page_size(self) -> int:
+        """Names a page of a list may have."""
+        return self._house.protocol.page_size
+
+    # ---- require, admit, record ----
+
+    def may(self, action: Action) -> bool:
+        """Whether the session's grants allow the action."""
+        return allowed(self.grants, action)
+
+    async def require(self, action: Action) -> None:
+        """Raise unless the action is allowed: SignInNeeded where another sign-in would help, else Denied."""
+        if not allowed(self.grants, action):
+            raise await self.refusal(action)
+
+    async def refusal(self, action: Action) -> OCIError:
+        """Why not: 401 for somebody unknown or a token that covers too little, 403 for everybody else."""
+        name = self.identity.name
+        self._happened("access.refused", repository=action.scope, details=(("action", str(action)),), later=True)
+        scope = _scope_text(action)
+        if self.identity.anonymous:
+            message = f"sign in to {_said(action)}: anonymous has no right to; run docker login first"
+            return SignInNeeded(message, scope, insufficient=self.narrow)
+        if self.narrow and allowed(await self._house.plugins.grants(self.identity), action):
+            message = f"the token of {name} does not cover this; ask for a token with the scope {scope}"
+            return SignInNeeded(message, scope, insufficient=True)
+        message = f"{name} may not {_said(action)}: no grant allows it; ask an administrator of this registry"
+        return Denied(message)
+
+    async def _require(self, action: str, repository: str) -> None:
+        if not allowed(self.grants, Action("repository", action, repository)):
+            raise await self.refusal(Action("repository", action, repository))
+
+    async def _admit(self, operation: Operation) -> None:
+        refusal = await self._house.plugins.admit(operation)
+        if refusal is not None:
+            self._happened("access.refused", repository=operation.repository, digest=operation.digest, later=True)
+            raise Refused(refusal)
+
+    def operation(self, kind: str, **fields: Any) -> Operation:
+        """An operation of this session's identity."""
+        return Operation(kind=kind, identity=self.identity, address=self.address, **fields)
+
+    def _happened(self, kind: str, *, later: bool, **fields: Any) -> Happening:
+        happening = Happening(
+            kind=kind, actor=self.identity.name, subject=self.identity.subject, address=self.address, **fields
+        )
+        if later:
+            self._house.journal.gather(happening)
+        return happening
+
+    @asynccontextmanager
+    async def change(self, operation: Operation, *, needs: Action | None = None) -> AsyncGenerator[Change]:
+        """The way every change goes: require, admit, then act, commit hooks and journal in one transaction.
+
+        The body writes with `Change.tx`. An exception in it rolls everything back.
+        """
+        if needs is not None:
+            await self.require(needs)
+        await self._admit(operation)
+        house = self._house
+        async with house.database.transaction() as tx:
+            change = Change(operation, tx)
+            yield change
+            refusal = await house.plugins.commit(change.operation, tx)
+            if refusal is not None:
+                raise Refused(refusal)
+            for revoke in (False, True):
+                await house.rights.change(
+                    tx, [s for s, hard in change.changed.items() if hard is revoke], revoke=revoke
+                )
+            await house.journal.append(tx, self._told(change))
+        house.journal.committed()
+        if change.changed:
+            await house.rights.refresh(now=True)
+
+    def _told(self, change: Change) -> Happening:
+        done = change.operation
+        return self._happened(
+            done.kind,
+            later=False,
+            repository=done.repository,
+            digest=done.digest,
+            tags=done.tags,
+            media_type=done.media_type,
+            size=done.size,
+            source=done.source,
+            details=change.details or None,
+        )
+
+    # ---- what deletions ask ----
+
+    async def _alone(self, tx: Transaction, repository: str) -> None:
+        """From here to the end of `tx` nobody else changes what the repository's manifests stand on: a member cannot be
+        deleted between the check that it is there and the commit, and of two conditional pushes one wins.
+        """
+        await self._house.database.lock(tx, f"corereg repository {repository}")
+
+    def _check_deletable(self) -> None:
+        if not self._house.protocol.delete:
+            message = "deleting is switched off on this registry ([protocol] delete = false)"
+            raise Unsupported(message)
+
+    async def _check_unused(self, tx: Transaction, repository_id: int, what: str, digest: str) -> None:
+        user = await self._house.catalog.user_of(tx, repository_id, digest)
+        if user is not None:
+            message = f"this {what} is still part of {user}; delete that manifest first"
+            raise Unsupported(message)
+
+
+def _scope_text(action: Action) -> str:
+    """What to ask a token for."""
+    if action.resource == "repository":
+        words = {"push": "pull,push"}.get(action.action, action.action)
+        return f"repository:{action.scope}:{words}"
+    return "registry:catalog:*" if action.resource == "catalog" else ""
+
+
+_SAID: dict[str, Callable[[str], str]] = {
+    "pull": lambda where: f"pull from {where}",
+    "push": lambda where: f"push to {where}",
+    "delete": lambda where: f"delete from {where}",  # noqa: S608 - a sentence, no SQL
+}
+
+
+def _said(action: Action) -> str:
+    """An action in words."""
+    if action.resource == "repository" and action.action in _SAID:
+        return _SAID[action.action](action.scope)
+    where = "" if action.scope == "system" else f" of {action.scope}"
+    return f"{action.action} the {action.resource}{where}"

@@ -1,0 +1,65 @@
+"""Uploads: begin, append, finish, cancel."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from corereg.oci.digest import Digest
+from corereg.oci.errors import (
+    OCIError,
+)
+from corereg.session.door import Door
+from corereg.store.catalog import StoredBlob
+from corereg.store.uploads import Upload
+
+
+class Transfers(Door):
+    """What a session does with blobs on their way in."""
+
+    __slots__ = ()
+
+    async def start_upload(self, repository: str, algorithm: str = "sha256") -> Upload:
+        """Begin a blob. Its content will be hashed with `algorithm` (another one asked at the end works too)."""
+        await self._require("push", repository)
+        await self._admit(self.operation("blob.push", repository=repository))
+        return await self._house.uploads.start(repository, self.identity.subject, algorithm)
+
+    async def upload(self, repository: str, upload: str) -> Upload:
+        """An upload of this identity in this repository."""
+        await self._require("push", repository)
+        return await self._house.uploads.find(upload, repository, self.identity.subject)
+
+    async def append(
+        self, upload: Upload, chunks: AsyncIterator[bytes], *, start: int | None, length: int | None
+    ) -> Upload:
+        """Append to an upload this session was given."""
+        return await self._house.uploads.append(upload, chunks, start=start, length=length)
+
+    async def finish_upload(
+        self,
+        upload: Upload,
+        digest: Digest,
+        chunks: AsyncIterator[bytes] | None,
+        *,
+        start: int | None = None,
+        length: int | None = None,
+    ) -> StoredBlob:
+        """Turn an upload this session was given into a blob of its repository: durable, then acknowledged."""
+        house = self._house
+        committed = await house.uploads.finish(upload, digest, chunks, start=start, length=length)
+        operation = self.operation("blob.push", repository=upload.repository, digest=str(digest), size=committed.size)
+        try:
+            async with self.change(operation) as change:
+                repository_id = await house.catalog.ensure_repository(change.tx, upload.repository)
+                blob = await house.catalog.put_blob(
+                    change.tx, repository_id, str(digest), committed.size, committed.key
+                )
+                await house.uploads.remove(change.tx, committed)
+        except OCIError:
+            await house.uploads.cancel(upload)  # refused: a retry starts anew; the bytes wait for the collector
+            raise
+        return blob
+
+    async def cancel_upload(self, upload: Upload) -> None:
+        """Forget an upload this session was given."""
+        await self._house.uploads.cancel(upload)
