@@ -68,13 +68,13 @@ class Grant(msgspec.Struct, frozen=True):
     actions: frozenset[str]
 
     def covers_scope(self, scope: str) -> bool:
-        if self.scope == ANY or self.scope == scope:
+        if self.scope in (ANY, scope):
             return True
         return self.scope.endswith("/*") and scope.startswith(self.scope[:-1])
 
     def allows(self, action: Action) -> bool:
         return (
-            (self.resource == ANY or self.resource == action.resource)
+            self.resource in (ANY, action.resource)
             and (action.action in self.actions or ANY in self.actions)
             and self.covers_scope(action.scope)
         )

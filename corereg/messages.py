@@ -136,8 +136,10 @@ class Request:
 
 
 class Response:
-    """One HTTP response: a status, headers with lower-case names, and a body that is there, or comes in pieces, or
-    lies in a local file (`path`) for servers that send files by themselves. `first` is the piece that was fetched already.
+    """One HTTP response: a status, headers with lower-case names, and a body.
+
+    The body is there, or comes in pieces, or lies in a local file (`path`) for servers that send files by themselves.
+    `first` is the piece that was fetched already.
     """
 
     __slots__ = ("body", "first", "headers", "path", "status")

@@ -80,10 +80,10 @@ def default_names() -> list[str]:
 
 
 def load(wanted: Sequence[object], tables: Mapping[str, Mapping[str, Any]]) -> Plugins:
-    """The plugins `wanted` names, in that order: names of installed ones, paths of files, classes, instances or modules.
+    """The plugins of `wanted`, in that order: names of installed ones, paths of files, classes, instances or modules.
 
-    `tables` holds each plugin's own table of the configuration. A class gets its `Settings` as its only argument, a module
-    that has `Settings` finds them as ``settings``. Raises PluginError; a bad table raises ConfigError.
+    `tables` holds each plugin's own table of the configuration. A class gets its `Settings` as its only argument, a
+    module that has `Settings` finds them as ``settings``. Raises PluginError; a bad table raises ConfigError.
     """
     return Plugins([_enable(each, tables) for each in wanted])
 

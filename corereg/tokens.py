@@ -1,8 +1,9 @@
 """Bearer tokens that carry grants: minted at sign-in, verified without asking anybody.
 
-A JWT signed with ES256, as the Docker token specification wants it: ``iss``, ``sub``, ``aud``, ``exp``, ``nbf``, ``iat``, ``jti`` and
-``access``, a list of ``{type, name, actions}``. One private claim, ``corereg``, holds who the token was minted for and the serial of
-the newest change of rights known then. Only our own keys are believed: a ``jwk``, ``jku``, ``x5u`` or ``x5c`` header is never looked at.
+A JWT signed with ES256, as the Docker token specification wants it: ``iss``, ``sub``, ``aud``, ``exp``, ``nbf``,
+``iat``, ``jti`` and ``access``, a list of ``{type, name, actions}``. One private claim, ``corereg``, holds who the
+token was minted for and the serial of the newest change of rights known then. Only our own keys are believed: a
+``jwk``, ``jku``, ``x5u`` or ``x5c`` header is never looked at.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ class App:
             return
         except OCIError as error:
             response = self._refusal(request, error)
-        except Exception as error:  # whatever it is, the client gets an answer and the operator a line
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer, the operator a line
             response = self._failure(request, error)
         await deliver(request, response, send)
 

@@ -28,8 +28,8 @@ def etag_matches(value: str, digest: str) -> bool:
 def parse_range(value: str | None, size: int) -> tuple[int, int] | None:
     """The half-open span of bytes a ``Range`` header asks for; None for the whole.
 
-    Several ranges, other units and what cannot be read are answered with the whole, as the RFC allows. A single range that
-    begins beyond the end, or ends before it begins, raises RangeNotSatisfiable.
+    Several ranges, other units and what cannot be read are answered with the whole, as the RFC allows. A single range
+    that begins beyond the end, or ends before it begins, raises RangeNotSatisfiable.
     """
     match = _one_range.match(value.strip()) if value else None
     if match is None:

@@ -50,8 +50,8 @@ async def deliver(request: Request, response: Response, send: Send) -> None:
 
 
 async def _linger(method: str, response: Response, send: Send, rest: asyncio.Future[None]) -> None:
-    """The whole answer, then a while of listening, then the end: a connection that is closed on unread bytes is reset, and
-    the client never sees what was said.
+    """The whole answer, then a while of listening, then the end: a connection that is closed on unread bytes is reset,
+    and the client never sees what was said.
     """
     response.headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
@@ -92,8 +92,10 @@ async def _send(request: Request, response: Response, send: Send) -> None:
 
 
 async def _stream(request: Request, response: Response, body: Any, send: Send) -> None:
-    """Send the pieces as the client takes them. Servers swallow what is sent to somebody who has left, so whether he has is
-    watched for beside it: a blob of many gigabytes is not read for nobody.
+    """Send the pieces as the client takes them.
+
+    Servers swallow what is sent to somebody who has left, so that is watched for beside it: a blob of many gigabytes is
+    not read for nobody.
     """
     gone = asyncio.ensure_future(request.gone())
     try:

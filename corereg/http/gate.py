@@ -1,7 +1,7 @@
 """Headers in; a Session, or the 401 challenge, out.
 
-A verified token costs one dictionary look-up on the next request: no signature, no database, no plugin. Once a second the
-changes of rights are read; what they touch is asked anew or rejected.
+A verified token costs one dictionary look-up on the next request: no signature, no database, no plugin. Once a second
+the changes of rights are read; what they touch is asked anew or rejected.
 """
 
 from __future__ import annotations
@@ -60,8 +60,9 @@ class Gate:
     # ---- where a request comes from, and where it thinks it goes ----
 
     def address(self, request: Request) -> str | None:
-        """The client's address: the last one in ``X-Forwarded-For`` that is not a trusted proxy's, if a trusted one sent
-        it.
+        """The client's address, as far as it can be believed.
+
+        It is the last one in ``X-Forwarded-For`` that is not a trusted proxy's, if a trusted proxy sent the header.
         """
         address = _unmapped(request.address) if request.address else None
         if not self._trusted or not self._is_trusted(address):
@@ -248,8 +249,8 @@ def wanted_scope(request: Request, kind: str, repository: str) -> str:
         return ""
     actions = {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}.get(request.method, "pull,push")
     if kind == "upload" or (kind == "blob" and request.method == "HEAD"):
-        # Status and cancelling belong to the push. Who asks for a blob's head is about to push as well, and some clients
-        # (oras-py) keep the first token they were given; whoever may only pull gets a token for that alone.
+        # Status and cancelling belong to the push. Who asks for a blob's head is about to push as well, and some
+        # clients (oras-py) keep the first token they were given; whoever may only pull gets a token for that alone.
         actions = "pull,push"
     scope = f"repository:{repository}:{actions}"
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 from typing import Any
@@ -14,6 +15,7 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 from hypercorn.protocol.h2 import H2Protocol
 
+from corereg.server.connections import IdleTimer, install
 from corereg.server.shutdown import Stop
 from corereg.server.sockets import BACKLOG, HEADERS, IDLE
 from corereg.server.tls import Certificate
@@ -30,8 +32,14 @@ FRAME = 64 * 1024
 async def serve(app: Application, listener: socket.socket, certificate: Certificate | None, stop: Stop) -> None:
     """Serve until `stop` is requested and every connection is closed."""
     vars(hypercorn.protocol)["H2Protocol"] = Streams  # there is no other door to the windows
+    install()
     asgi: Any = app  # hypercorn types ASGI as unions of TypedDicts
-    await hypercorn_serve(asgi, _config(listener, certificate), shutdown_trigger=stop.requested.wait, mode="asgi")
+
+    async def stopping() -> None:
+        await stop.requested.wait()
+        asyncio.get_running_loop().call_soon(IdleTimer.end_all)
+
+    await hypercorn_serve(asgi, _config(listener, certificate), shutdown_trigger=stopping, mode="asgi")
 
 
 def _config(listener: socket.socket, certificate: Certificate | None) -> Config:

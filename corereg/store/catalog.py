@@ -21,6 +21,7 @@ from corereg.oci.names import Tag
 from corereg.store.database import Database, Query, Row, Transaction, now
 from corereg.store.schema import blob_links, blobs, manifest_members, manifests, repositories, tags
 
+
 class StoredManifest(msgspec.Struct, frozen=True):
     """A manifest as it lies in a repository. `body` is empty where only the head was asked for."""
 
@@ -332,7 +333,7 @@ class Catalog:
         return StoredBlob(*row)
 
     async def put_manifest(self, tx: Transaction, repository_id: int, digest: Digest, manifest: Manifest) -> bool:
-        """Record the manifest under `digest` (its own, or another algorithm's over the same bytes); whether it is new."""
+        """Record the manifest under `digest` (its own, or another algorithm's of the same bytes); whether it is new."""
         new = await tx.execute(
             self._insert_manifest,
             repository_id=repository_id,

@@ -1,7 +1,7 @@
 """The journal: what happened, written once inside the change's own transaction, read by many.
 
-Each reader (a plugin with an `observe` hook) has a cursor in the database. A reader is served by one process at a
-time (a lease), in order of serials, at least once: a failed `observe` is tried again after a growing pause and holds back
+Each reader (a plugin with an `observe` hook) has a cursor in the database. A reader is served by one process at a time
+(a lease), in order of serials, at least once: a failed `observe` is tried again after a growing pause and holds back
 that reader alone.
 
 Frequent, harmless events (pulls, refusals, failed sign-ins) are gathered in memory and written every few seconds with a
@@ -33,7 +33,7 @@ BATCH = 200
 LEASE = 30 * SECOND
 LONGEST_PAUSE = 300.0
 GATHERED_AT_MOST = 10_000
-"""Different gathered events kept between two writes; beyond that new ones are counted together, without their details."""
+"""Different gathered events kept between two writes; beyond that new ones are counted together, without details."""
 
 Observer = Callable[[Event], Awaitable[None]]
 
@@ -159,7 +159,7 @@ class Journal:
             try:
                 progressed = await self._deliver(reader, observer)
                 failures = 0
-            except Exception as error:  # one broken reader must not end the others, nor this one for ever
+            except Exception as error:  # noqa: BLE001 - one broken reader ends neither the others nor itself
                 failures += 1
                 log.warning("%s could not observe (attempt %d): %s: %s", reader, failures, type(error).__name__, error)
                 await anyio.sleep(min(2.0 ** min(failures, 10), LONGEST_PAUSE))

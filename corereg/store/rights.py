@@ -1,8 +1,8 @@
 """Counts changes of rights per subject, so that what was handed out before can be told from what was handed out after.
 
-Every process reads the new rows at most once a second. A token or a cached sign-in carries the serial that was known when
-its rights were read; a later change of its subject, of one of its groups or of everybody (``*``) makes it stale: its
-grants are asked anew. A revocation makes it worthless.
+Every process reads the new rows at most once a second. A token or a cached sign-in carries the serial that was known
+when its rights were read; a later change of its subject, of one of its groups or of everybody (``*``) makes it stale:
+its grants are asked anew. A revocation makes it worthless.
 """
 
 from __future__ import annotations

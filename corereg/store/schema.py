@@ -245,7 +245,9 @@ def _upgrade_one(connection: sa.Connection, schema: Schema) -> None:
     script = _script(schema.migrations)
     # Alembic's own transaction is off: all owners move together, in the one opened above.
     with EnvironmentContext(
-        AlembicConfig(), script, fn=lambda rev, _: script._upgrade_revs("heads", rev)
+        AlembicConfig(),
+        script,
+        fn=lambda rev, _: script._upgrade_revs("heads", rev),  # noqa: SLF001 - Alembic has no other door for programs
     ) as environment:
         environment.configure(
             connection=connection,

@@ -1,7 +1,7 @@
 """SQLite: one file, for a laptop or a single machine.
 
-Reads run synchronously in the event loop: an indexed WAL read takes tens of microseconds, a thread hop costs more. Writes
-go through one connection, one transaction at a time; a second process that holds the write lock is waited for
+Reads run synchronously in the event loop: an indexed WAL read takes tens of microseconds, a thread hop costs more.
+Writes go through one connection, one transaction at a time; a second process that holds the write lock is waited for
 without stopping the loop. What waits for the disk is `corereg.store.wal`, outside the lock.
 """
 
@@ -171,7 +171,7 @@ class SQLiteDatabase(Database):
                     with told(self.name):
                         self._raw_writer.execute("COMMIT")
                 finally:
-                    # In the good case nothing is left to roll back; the wrapper's own notion of a transaction ends here.
+                    # Mostly nothing is left to roll back; the wrapper's own notion of a transaction ends here.
                     self._writer.rollback()
                     if self._raw_writer.in_transaction:
                         self._raw_writer.execute("ROLLBACK")

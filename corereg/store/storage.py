@@ -138,10 +138,11 @@ class Writer(ABC):
 
     @abstractmethod
     async def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Append `data`, as it came from the network; gather what is worth a trip. The buffer is the caller's again on return.
+        """Append `data`, as it came from the network; gather what is worth a trip.
 
-        After a failed or cancelled write only `close` may follow. Whether that last piece was kept is not said: the
-        caller counts the pieces that returned, and `Storage.writer` drops what lies beyond.
+        The buffer is the caller's again on return. After a failed or cancelled write only `close` may follow. Whether
+        that last piece was kept is not said: the caller counts the pieces that returned, and `Storage.writer` drops
+        what lies beyond.
         """
 
     @abstractmethod

@@ -1,7 +1,8 @@
 """The upload state machine: started -> receiving -> committed | cancelled | expired.
 
-State lies in the database, bytes in the storage. One request at a time may write to an upload: it claims the row (a lease, so
-that a process that died gives it up by itself), streams, and writes back how far it came. A second writer gets 416.
+State lies in the database, bytes in the storage. One request at a time may write to an upload: it claims the row (a
+lease, so that a process that died gives it up by itself), streams, and writes back how far it came. A second writer
+gets 416.
 
 The hash runs beside the bytes and stays in the process that computed it. A process that did not see every byte reads
 them again when the upload is closed. Memory is bounded: all transfers of a process share `BUDGET` bytes of pieces.
@@ -135,7 +136,7 @@ class RunningHash:
 
 
 class Piece(msgspec.Struct, frozen=True):
-    """Some chunks as the server handed them over, worth a thread hop together; never joined, which would cost a copy."""
+    """Some chunks as the server handed them over, worth a thread hop together; never joined: that would be a copy."""
 
     chunks: tuple[bytes, ...]
     size: int
@@ -180,7 +181,7 @@ class Uploads:
         return Upload(upload, repository, subject, algorithm, 0, state)
 
     async def find(self, upload: str, repository: str, subject: str) -> Upload:
-        """The upload, for the one who began it, in the repository it was begun for; anything else is BLOB_UPLOAD_UNKNOWN."""
+        """The upload, for the one who began it, in the repository it was begun for; else raises BlobUploadUnknown."""
         row = await self.database.row(FIND, id=upload)
         if row is None or row[1] != repository or row[2] != subject:
             raise BlobUploadUnknown
@@ -208,8 +209,8 @@ class Uploads:
     ) -> Committed:
         """Append the last chunk, if there is one, check the digest and make the bytes durable.
 
-        The caller writes the rows, `remove` among them, in its transaction. A wrong digest raises DigestInvalid, and the
-        upload is gone.
+        The caller writes the rows, `remove` among them, in its transaction. A wrong digest raises DigestInvalid, and
+        the upload is gone.
         """
         claimant = await self._claim(upload, start)
         claimed = now()
@@ -351,8 +352,9 @@ class Uploads:
         return upload
 
     async def _close(self, writer: Writer, upload: Upload, receipt: Receipt, *, give_back: bool) -> Upload:
-        """The upload with all that its writer took. When the room ran out, with nothing of it: what was acknowledged before
-        stays, the rest must not fill the disk until the upload expires.
+        """The upload with all that its writer took; with nothing of it when the room ran out.
+
+        What was acknowledged before stays. The rest must not fill the disk until the upload expires.
         """
         try:
             state = dict(await writer.close())
@@ -400,9 +402,8 @@ class Uploads:
         finally:
             if busy is not None:
                 with anyio.CancelScope(shield=True):
-                    while (
-                        not busy.done()
-                    ):  # a thread is at work on the file: no cancellation may close it under its hands
+                    # A thread is at work on the file: no cancellation may close it under its hands.
+                    while not busy.done():
                         with suppress(asyncio.CancelledError):
                             await asyncio.wait([busy])
                 if not busy.cancelled():

@@ -1,8 +1,9 @@
 """SQLite's write-ahead log: made durable after the lock is given back, and copied into the file beside the work.
 
-``synchronous = FULL`` waits for the disk inside COMMIT, while every other writer waits for the lock. Here a commit writes its
-frames (``NORMAL``) and gives the lock back; then the log is synced from a thread, once for all who committed meanwhile, and
-nobody is told "done" before. Recovery replays every whole frame of the log, so what was synced survives a power failure.
+``synchronous = FULL`` waits for the disk inside COMMIT, while every other writer waits for the lock. Here a commit
+writes its frames (``NORMAL``) and gives the lock back; then the log is synced from a thread, once for all who committed
+meanwhile, and nobody is told "done" before. Recovery replays every whole frame of the log, so what was synced survives
+a power failure.
 
 Weaker than FULL in one thing only: a reader may see a row some hundred microseconds before it is durable.
 """
@@ -41,7 +42,7 @@ class WriteAheadLog:
         self._syncing: asyncio.Task[None] | None = None
 
     async def durable(self) -> None:
-        """Return when everything committed until now is on the disk. Raises DatabaseUnavailable when the disk refuses."""
+        """Return when everything committed until now is on the disk; DatabaseUnavailable when the disk refuses."""
         if self._next is None:
             self._next = asyncio.get_running_loop().create_future()
         mine = self._next

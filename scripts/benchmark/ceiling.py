@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 
 import uvloop
 
 from benchmark.empty import app
 from corereg.server.shutdown import Stop
-from corereg.server.sockets import listen, raise_file_limit
+from corereg.server.sockets import listen_each, raise_file_limit
 from corereg.server.worker import server
 from corereg.server.workers import Workers
 
@@ -21,9 +22,8 @@ CLOSING = 2.0
 def main(kind: str, workers: int, port: int) -> int:
     """Serve until a signal ends it; the exit status."""
     raise_file_limit()
-    listener = listen("127.0.0.1", port)
 
-    def job(number: int, parent: int, tell: int) -> None:  # noqa: ARG001 - what `Workers` gives
+    def job(listener: socket.socket, first: bool, parent: int, tell: int) -> None:  # noqa: ARG001, FBT001 - Job's type
         async def work() -> None:
             stop = Stop(alone=False)
             stop.listen()
@@ -36,7 +36,8 @@ def main(kind: str, workers: int, port: int) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(work())
 
-    return Workers(workers, job, listener, timeout=CLOSING).run(lambda: None)
+    listeners = listen_each("127.0.0.1", port, workers)
+    return Workers(listeners, job, timeout=CLOSING).run(lambda: None)
 
 
 if __name__ == "__main__":

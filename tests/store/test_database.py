@@ -35,7 +35,7 @@ async def names(database: Database) -> list[str]:
 
 
 async def test_an_exception_rolls_everything_back(database: Database) -> None:
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - what stands before the exception is what is rolled back
         async with database.transaction() as tx:
             await tx.execute(INSERT, repository="a")
             await tx.execute(sa.insert(repositories).values(name="b", created_at=1))
@@ -135,7 +135,7 @@ def module_transaction(database: Database):  # type: ignore[no-untyped-def]
 
 async def test_a_unique_key_is_a_conflict(database: Database) -> None:
     for statement in (INSERT, sa.insert(repositories).values(name=sa.bindparam("repository"), created_at=1)):
-        with pytest.raises(Conflict):
+        with pytest.raises(Conflict):  # noqa: PT012 - the second of the two is the conflict
             async with database.transaction() as tx:
                 await tx.execute(statement, repository="twice")
                 await tx.execute(statement, repository="twice")
@@ -143,7 +143,7 @@ async def test_a_unique_key_is_a_conflict(database: Database) -> None:
 
 
 async def test_the_file_is_for_its_owner_alone(database: Database, tmp_path: Path) -> None:
-    for file in tmp_path.iterdir():
+    for file in tmp_path.iterdir():  # noqa: ASYNC240 - nobody waits for this loop
         assert file.stat().st_mode & 0o077 == 0, file
 
 

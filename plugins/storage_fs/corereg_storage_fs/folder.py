@@ -341,7 +341,7 @@ _begin_writeback = _sync_file_range()
 
 
 def start_writeback(descriptor: int, start: int, size: int) -> None:
-    """Let the disk begin with what was written, so that the fsync at the end of a long upload has little left to wait for.
+    """Let the disk begin with what was written: the fsync at the end of a long upload then has little left to wait for.
 
     It promises nothing: what counts is the fsync.
     """

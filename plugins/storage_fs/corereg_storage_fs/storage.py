@@ -10,9 +10,8 @@ from itertools import islice
 from anyio.lowlevel import checkpoint
 
 from corereg import Capability, KeyMissing, Stat, State, Storage, Threads, Writer, blob_key
-from corereg_storage_fs.folder import Appender, Folder, KiB, Names, Reader, key_names, told, upload_names
+from corereg_storage_fs.folder import Appender, Folder, Names, Reader, key_names, told, upload_names
 
-"""Bytes gathered before a thread is asked to write them; the memory of one upload, beside the caller's piece."""
 MOST_PIECES = 512
 """Pieces gathered at most: a system writes 1024 at once."""
 THREADS = 16
