@@ -45,11 +45,11 @@ async def grants(identity: Identity) -> Iterable[Grant] | None:
 def is_agents(request: Request) -> bool:
     """Whether the request comes from the agents' network, as far as that can be known."""
     peer = (request.scope.get("client") or [None])[0]
-    if request.address == peer and any(name in request.headers for name in FORWARDED):
+    own = peer in {request.address, f"::ffff:{request.address}"}  # a listener on :: sees IPv4 so; the address does not
+    if own and any(name in request.headers for name in FORWARDED):
         return False
     try:
         address = ip_address(request.address or "")
     except ValueError:
         return False
-    address = getattr(address, "ipv4_mapped", None) or address  # a listener on :: sees IPv4 as ::ffff:10.0.0.7
     return any(address in network for network in NETWORKS)

@@ -2,48 +2,47 @@
 
 Start a registry with it:
 
-    COREREG__PLUGINS=storage_fs,accounts,examples/push_budget.py PUSHES_A_DAY=100 corereg serve
+    COREREG__PLUGINS=storage_fs,accounts,examples/push_budget.py COREREG__PUSH_BUDGET__PUSHES_A_DAY=100 corereg serve
 
-A push that is refused, by this plugin or by a later one, is rolled back and costs nothing. The days are those of UTC.
+In ``corereg.toml`` the number is ``pushes_a_day`` in the table ``[push_budget]``. A push that is refused, by this
+plugin or by a later one, is rolled back and costs nothing. The days are those of UTC.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from typing import Annotated
 
+import msgspec
 import sqlalchemy as sa
 
-from corereg import Operation, Query, Refusal, Registry, Transaction, hookimpl, now
+from corereg import Operation, Refusal, Schema, Transaction, hookimpl, now
 
-LIMIT = int(os.environ.get("PUSHES_A_DAY", "100"))
 DAY = 24 * 60 * 60 * 1_000_000
 """Microseconds."""
 
-# One row for each namespace, in words that SQLite and PostgreSQL share. A plugin whose tables will change one day gives
-# them with `provide_schema`, and migrations beside them.
-TABLE = sa.text(
-    "CREATE TABLE IF NOT EXISTS push_budget (namespace TEXT PRIMARY KEY, day BIGINT NOT NULL, pushes BIGINT NOT NULL)"
-)
-COUNT = Query(
-    sa.text(
-        "INSERT INTO push_budget AS kept (namespace, day, pushes) VALUES (:namespace, :day, 1)"
-        " ON CONFLICT (namespace) DO UPDATE SET"
-        " pushes = CASE WHEN kept.day = excluded.day THEN kept.pushes + 1 ELSE 1 END, day = excluded.day"
-        " RETURNING pushes"
-    )
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How much may be pushed."""
+
+    pushes_a_day: Annotated[int, msgspec.Meta(ge=0, description="Pushes a day for each namespace.")] = 100
+
+
+settings = Settings()  # what the configuration says takes its place
+
+metadata = sa.MetaData()
+counts = sa.Table(
+    "push_budget_counts",
+    metadata,
+    sa.Column("namespace", sa.Text, primary_key=True),
+    sa.Column("day", sa.BigInteger, nullable=False),
+    sa.Column("pushes", sa.BigInteger, nullable=False),
 )
 
 
 @hookimpl
-@asynccontextmanager
-async def lifespan(registry: Registry) -> AsyncGenerator[None]:
-    """Make the table where it is missing; several processes may start at once."""
-    async with registry.database.transaction() as tx:
-        await registry.database.lock(tx, "push_budget")
-        await tx.execute(TABLE)
-    yield
+def provide_schema() -> Schema:
+    """The table is made where it is missing. One that will change some day wants migrations: the third argument."""
+    return Schema("push_budget", metadata)
 
 
 @hookimpl
@@ -52,7 +51,14 @@ async def commit(operation: Operation, tx: Transaction) -> Refusal | None:
     if operation.kind != "manifest.push" or operation.repository is None:
         return None
     namespace = operation.repository.partition("/")[0]
-    row = await tx.row(COUNT, namespace=namespace, day=now() // DAY)
-    if row is None or row[0] <= LIMIT:
+    new = tx.insert(counts).values(namespace=namespace, day=now() // DAY, pushes=1)
+    pushes = sa.case((counts.c.day == new.excluded.day, counts.c.pushes + 1), else_=1)
+    row = await tx.row(
+        new.on_conflict_do_update(
+            index_elements=["namespace"], set_={"day": new.excluded.day, "pushes": pushes}
+        ).returning(counts.c.pushes)
+    )
+    limit = settings.pushes_a_day
+    if row is None or row[0] <= limit:
         return None
-    return Refusal(f"{namespace} has used up its {LIMIT} pushes of today; push again tomorrow, or ask for more")
+    return Refusal(f"{namespace} has used up its {limit} pushes of today; push again tomorrow, or ask for more")

@@ -23,6 +23,7 @@ from corereg.oci.errors import (
     NotFound,
     NotImplementedYet,
     OCIError,
+    SizeInvalid,
     Unauthorized,
     Unavailable,
 )
@@ -109,8 +110,9 @@ class App:
         request = Request(scope, receive)
         try:
             response = await begin(request, await self._answer(request))
-        except ClientGone:
-            return
+        except ClientGone:  # or its body was broken, and the server can say it no better; most answers find nobody
+            request.consumed = True
+            response = self._refusal(request, SizeInvalid("the body broke off; send it again, whole"))
         except OCIError as error:
             response = self._refusal(request, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer, the operator a line

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakSet
 
 import h11
@@ -64,14 +64,14 @@ class Lines(H11Protocol):
 class IdleTimer:
     """Ends a connection that is idle for too long: one timer, where hypercorn makes and cancels two tasks a request."""
 
-    _all: WeakSet[IdleTimer] = WeakSet()
+    _all: ClassVar[WeakSet[IdleTimer]] = WeakSet()
 
     def __init__(self) -> None:
         self._handle: asyncio.TimerHandle | None = None
         self._closing: asyncio.Future[None] | None = None
         self._server: Any = None
 
-    async def restart(self, task_group: TaskGroup, action: Callable[[], Awaitable[None]]) -> None:  # noqa: ARG002
+    async def restart(self, task_group: TaskGroup, action: Callable[[], Awaitable[None]]) -> None:
         """Begin to count. `action` is the connection's own method; the connection is what is needed of it."""
         await self.stop()
         self._server = action.__self__  # type: ignore[attr-defined]
@@ -86,6 +86,12 @@ class IdleTimer:
             self._handle.cancel()
             self._handle = None
 
+    def end(self) -> None:
+        """Do not wait any longer."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._due()
+
     def _due(self) -> None:
         self._handle = None
         # Not a task of the connection's group: that may have ended a moment ago, with its client.
@@ -99,6 +105,4 @@ class IdleTimer:
     def end_all(cls) -> None:
         """The server stops: what is idle now ends now."""
         for timer in list(cls._all):
-            if timer._handle is not None:
-                timer._handle.cancel()
-                timer._due()
+            timer.end()

@@ -25,6 +25,7 @@ FLOORS = {
     "corereg.__main__": 10,
     "corereg.cli": 10,
     "corereg.server": 10,
+    "corereg.documentation": 10,
     "corereg.http": 9,  # how it is said
     "corereg.registry": 8,
     "corereg.session": 7,  # what may be done
@@ -44,6 +45,7 @@ FLOORS = {
 BESIDE = {
     ("corereg.__main__", "corereg.cli"): "`python -m corereg` is `corereg`",
     ("corereg.cli", "corereg.server"): "`corereg serve` starts it",
+    ("corereg.cli", "corereg.documentation"): "`corereg plugins hooks` shows the page on a terminal",
     ("corereg.messages", "corereg.access"): "a route says which right it needs",
 }
 

@@ -24,6 +24,7 @@ from corereg import Config, Registry, asgi
 from corereg.oci.digest import Digest
 from corereg.testing.client import EMPTY, Credentials, RegistryClient, blob, expect, image, with_query
 from corereg.testing.registry import Person, scratch
+from tests.clients.tools import missing
 
 from .blocks import DOCS, Block, blocks_of
 from .session import Session
@@ -90,7 +91,7 @@ def nginx(folder: Path, upstream: int) -> Iterator[tuple[int, Path]]:
     """The page's server block in an nginx of the test's own; its port and its certificate's authority."""
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     if program is None:
-        pytest.skip("nginx is not installed")
+        missing("nginx is not installed (on Debian, as root: scripts/servers)")
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
     certificate = authority.issue_cert("registry.example.com", "localhost")
