@@ -47,7 +47,7 @@ def provide_storage(url: str) -> Storage | None:
 
 @hookspec
 def provide_schema() -> Schema | None:
-    """Give the tables this plugin keeps, and the folder of its migrations.
+    """Give the tables this plugin keeps, and the folder of its migrations, unless they will never change.
 
     Asked: once, at start-up and by ``corereg db``.
     Order: every plugin, in the order of the configuration, after the core; each has an Alembic line of its own.
