@@ -106,13 +106,14 @@ class SignIn:
         known = self._remembered(key)
         if known is not None:
             return known  # also while somebody at the same address is guessing
-        async with self._turn(_pair(name, address)):
+        limit = self._failures.limit
+        async with self._turn((address or "",), limit * ADDRESS_FACTOR), self._turn(_pair(name, address), limit):
             return self._remembered(key) or await self._sign_in(key, name, password, address)
 
     @asynccontextmanager
-    async def _turn(self, pair: tuple[str, ...]) -> AsyncGenerator[None]:
+    async def _turn(self, key: tuple[str, ...], limit: int) -> AsyncGenerator[None]:
         """At most as many tries at once as may fail: whoever sends hundreds side by side is counted as well."""
-        turns = self._turns.setdefault(pair, Turns(self._failures.limit))
+        turns = self._turns.setdefault(key, Turns(limit))
         turns.wanted += 1
         try:
             async with turns.free:
@@ -120,7 +121,7 @@ class SignIn:
         finally:
             turns.wanted -= 1
             if not turns.wanted:
-                self._turns.pop(pair, None)
+                self._turns.pop(key, None)
 
     async def _sign_in(self, key: bytes, name: str, password: str, address: str | None) -> SignedIn:
         self._check_pace(name, address)

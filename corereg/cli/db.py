@@ -51,7 +51,7 @@ def upgrade(place: CommandContext) -> None:
         finally:
             await registry.database.close()
         return [
-            f"{each.name}: {each.current}, current"
+            f"{each.name}: {each.current or 'no migrations'}, current"
             if before[each.name] == each.current
             else f"{each.name}: {before[each.name] or 'none'} -> {each.current}"
             for each in after

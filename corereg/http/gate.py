@@ -68,7 +68,7 @@ class Gate:
         if not self._trusted or not self._is_trusted(address):
             return address
         for hop in reversed(request.headers.get("x-forwarded-for", "").split(",")):
-            text = hop.strip()
+            text = _unmapped(hop.strip())
             if not text:
                 break
             address = text

@@ -159,8 +159,7 @@ async def _argument(parameter: Parameter, request: Request, segments: Mapping[st
         if parameter.source == "path":
             value = msgspec.convert(segments[parameter.name], parameter.type, strict=False)
             if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
-                message = f"{parameter.name} in the path is too large a number"
-                raise Unprocessable(message)
+                raise NotFound  # nothing that is kept has such a number
             return value
         if parameter.source == "query":
             values = {name: given[-1] for name, given in request.query.items()}

@@ -49,12 +49,15 @@ class Rights:
             return
         rows = await self.database.rows(NEWER, serial=self.serial)
         self._read_at = clock
+        newest = self.serial
         for subject, serial, revoked in rows:
             self._changed[subject] = serial
             self._revoked[subject] = revoked
-            self.serial = max(self.serial, serial)
-            if subject == KEYS and self.on_keys is not None:
-                await self.on_keys()
+            newest = max(newest, serial)
+        if self.on_keys is not None and any(row[0] == KEYS for row in rows):
+            await self.on_keys()
+        # Last, when all of it is applied: whoever is stamped with this serial has been checked against all of it.
+        self.serial = max(self.serial, newest)
 
     def due(self) -> bool:
         """Whether `refresh` would look at the database."""

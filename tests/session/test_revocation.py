@@ -243,3 +243,28 @@ async def test_a_token_from_before_a_restored_backup_cannot_outrun_a_revocation(
         ):
             assert (await tags(client, future)).status_code == 401
         assert there is not None
+
+
+async def test_a_revocation_is_not_passed_over_while_new_keys_are_read(tmp_path: Path) -> None:
+    """Whoever comes while keys are reloaded must not be stamped with a serial whose changes are not applied."""
+    async with two_nodes(tmp_path) as (first, second, here, there):
+        bearer = await token(here, "alice", "repository:demo/app:pull")
+        assert (await tags(there, bearer)).status_code == 404
+        reload, meanwhile = second.rights.on_keys, []
+        assert reload is not None
+
+        async def slowly() -> None:
+            meanwhile.append(second.rights.serial)
+            await anyio.sleep(0.2)
+            await reload()
+
+        second.rights.on_keys = slowly
+        before = second.rights.serial
+        await first.rotate_keys()
+        await change(first, "user:alice", revoke=True)
+        await anyio.sleep(rights.INTERVAL)
+        async with anyio.create_task_group() as group:
+            for _ in range(5):
+                group.start_soon(tags, there, bearer)
+        assert meanwhile == [before], "the serial moves when everything is applied"
+        assert (await tags(there, bearer)).status_code == 401

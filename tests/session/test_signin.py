@@ -70,6 +70,21 @@ async def test_hundreds_of_guesses_side_by_side_are_counted_too(registry: Regist
     assert len(asked(registry)) == 3
 
 
+async def test_hundreds_of_names_from_one_address_are_counted_too(
+    registry: Registry, client: httpx2.AsyncClient
+) -> None:
+    statuses: list[int] = []
+
+    async def guess(number: int) -> None:
+        statuses.append((await login(client, f"name{number}", "guess")).status_code)
+
+    async with anyio.create_task_group() as group:
+        for number in range(200):
+            group.start_soon(guess, number)
+    assert statuses.count(401) == 30, "ten times what one name may"
+    assert statuses.count(429) == 170
+
+
 async def test_many_right_sign_ins_at_once_cost_few_checks(registry: Registry, client: httpx2.AsyncClient) -> None:
     statuses: list[int] = []
 
