@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from corereg.cli.context import PROBLEMS, CommandContext
-from corereg.cli.root import Words
+from corereg.cli.words import Words
 from corereg.config import Config, ConfigError, Problem
 
 

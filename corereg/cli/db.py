@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import click
 
 from corereg.cli.context import CommandContext
-from corereg.cli.root import Words
 from corereg.cli.table import table
+from corereg.cli.words import Words
 
 
 @click.group(cls=Words)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from corereg.cli.context import CommandContext
-from corereg.cli.root import Words
 from corereg.cli.table import table
+from corereg.cli.words import Words
 
 if TYPE_CHECKING:  # for the types alone: `corereg keys --help` must not wait for a database driver
     from corereg.registry import Registry

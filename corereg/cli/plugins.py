@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from corereg.cli.context import NOT_FOUND, CommandContext, Failure
-from corereg.cli.root import Words, near
 from corereg.cli.table import table
+from corereg.cli.words import Words, near
 from corereg.documentation import HookPage, hook_pages, settings_lines
 from corereg.plugins import Enabled, Installed, PluginError, Plugins, default_names, installed, load
 

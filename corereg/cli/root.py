@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import click
 
 from corereg.cli.context import CommandContext, told
+from corereg.cli.words import unknown
 
 BUILT_IN = {
     "config": "Check and print the configuration.",
@@ -75,31 +75,6 @@ class Root(click.Group):
                 commands = []
             self._plugins = {str(command.name): command for command in commands if command.name not in BUILT_IN}
         return self._plugins
-
-
-class Words(click.Group):
-    """A group inside `corereg` that suggests near names too."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with a near name for an unknown one."""
-        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            raise unknown(ctx, args[0], self.commands)
-        return super().resolve_command(ctx, args)
-
-
-def unknown(ctx: click.Context, name: str, known: Iterable[str], more: str = "") -> click.UsageError:
-    """``No such command 'serv'. Did you mean serve?``."""
-    return click.UsageError(f"No such command {name!r}.{near(name, known) or more}", ctx)
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """`` Did you mean serve?``, or nothing."""
-    from difflib import get_close_matches
-
-    found = get_close_matches(name, sorted(known), 1, cutoff=0.7)
-    return f" Did you mean {found[0]}?" if found else ""
 
 
 def _disabled(ctx: click.Context) -> str:
