@@ -7,6 +7,8 @@ import logging
 from contextlib import aclosing
 from typing import Any
 
+import anyio
+
 from corereg.messages import ClientGone, Request, Response, Send
 from corereg.oci.errors import OCIError
 from corereg.store.storage import StorageError
@@ -15,6 +17,8 @@ log = logging.getLogger(__name__)
 
 DRAINED = 64 * 1024
 """Bytes of an unread body that are read after an error, so that the connection can be kept."""
+PATIENCE = 1.0
+"""Seconds a small rest of a body may take to come before its client is answered."""
 LINGER = 5.0
 """Seconds a client may go on sending after it was answered."""
 
@@ -73,10 +77,11 @@ async def _leaves_much(request: Request) -> bool:
     if length is None or length > DRAINED or request.header(b"expect") is not None:
         return True
     try:
-        await request.body(DRAINED)
+        with anyio.move_on_after(PATIENCE):
+            await request.body(DRAINED)
     except (ClientGone, OCIError):
         return True
-    return False
+    return not request.consumed
 
 
 async def _send(request: Request, response: Response, send: Send) -> None:

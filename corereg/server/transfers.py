@@ -28,7 +28,7 @@ class Transfers:
     def __init__(self, app: Application, *, stalled: float = STALLED) -> None:
         self._app = app
         self._stalled = stalled
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], str] = {}
         self._bodies: set[_Body] = set()
         self._none = asyncio.Event()
         self._none.set()
@@ -41,7 +41,7 @@ class Transfers:
             await self._app(scope, receive, send)
             return
         task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]  # we are in one
-        self._tasks.add(task)
+        self._tasks[task] = f"{scope['method']} {scope['path']}"
         self._none.clear()
         body = None
         if _may_have_body(scope):
@@ -53,9 +53,14 @@ class Transfers:
         finally:
             if body is not None:
                 self._bodies.discard(body)
-            self._tasks.discard(task)
+            self._tasks.pop(task, None)
             if not self._tasks:
                 self._none.set()
+
+    def names(self, most: int = 3) -> str:
+        """Some of the requests under way, for the log."""
+        shown = list(self._tasks.values())[:most]
+        return ", ".join(shown) + (", ..." if len(self._tasks) > most else "")
 
     async def none_left(self) -> None:
         """Wait until nothing is under way."""

@@ -70,6 +70,11 @@ def make_house(folder: Path, config: str = "", policy: str = POLICY) -> Path:
     return file
 
 
+def _hang_up_as_usual() -> None:
+    """Whoever runs the tests may ignore SIGHUP (nohup does), and children inherit that."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Running:
     """One `corereg serve`; `said` is what it wrote to standard error so far."""
 
@@ -96,6 +101,7 @@ class Running:
                 stderr=log,
                 env={**kept, **environment},
                 start_new_session=True,
+                preexec_fn=_hang_up_as_usual,
             )
         self.pid = self.process.pid
 
