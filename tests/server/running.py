@@ -101,7 +101,7 @@ class Running:
                 stderr=log,
                 env={**kept, **environment},
                 start_new_session=True,
-                preexec_fn=_hang_up_as_usual,
+                preexec_fn=_hang_up_as_usual,  # noqa: PLW1509 - it only resets a signal, and these tests start no threads
             )
         self.pid = self.process.pid
 
