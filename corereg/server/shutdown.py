@@ -122,7 +122,7 @@ async def _finish(server: asyncio.Task[None], transfers: Transfers, *, patience:
     if transfers:
         farewell = LONG_FAREWELL
         log.info("stopping; %d requests are under way and have %d s", len(transfers), patience)
-        log.debug("under way: %s", transfers.names())
+        log.info("under way: %s", transfers.names())
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience
     try:

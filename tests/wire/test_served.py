@@ -23,7 +23,8 @@ class Run:
     """One run of the contract: what pytest said, and how the server ended."""
 
     def __init__(self, folder: Path, kind: str, workers: int) -> None:
-        server = Served(folder / "data", folder / "log", kind=kind, workers=workers)
+        hurry = {"COREREG__SERVER__SHUTDOWN_TIMEOUT": "5s"}  # some tests leave connections half-way
+        server = Served(folder / "data", folder / "log", kind=kind, workers=workers, environment=hurry)
         server.start()
         try:
             self.done = subprocess.run(
