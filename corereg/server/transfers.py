@@ -41,7 +41,7 @@ class Transfers:
             await self._app(scope, receive, send)
             return
         task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]  # we are in one
-        self._tasks[task] = f"{scope['method']} {scope['path']}"
+        self._tasks[task] = f"{scope['method']} {scope.get('path', '')}"
         self._none.clear()
         body = None
         if _may_have_body(scope):

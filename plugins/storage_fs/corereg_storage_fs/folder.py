@@ -17,6 +17,7 @@ import os
 import re
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -30,6 +31,7 @@ READ_BUDGET = 8 * 1024 * KiB
 """Bytes of the pieces of all downloads together, while they are few enough."""
 GATHER, SMALLEST_GATHER = 1024 * KiB, 64 * KiB
 """Bytes an upload gathers before they are worth a trip to a thread, at most and at least."""
+LOCK_TRIES, LOCK_PAUSE = 20, 0.02
 WRITEBACK = 4 * 1024 * KiB
 """Bytes of an upload after which the disk is asked to begin."""
 WRITE_BUDGET = 8 * 1024 * KiB
@@ -472,9 +474,19 @@ def _file(descriptor: int, mode: str = "r") -> io.FileIO:
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
+def _try_lock(file: io.FileIO) -> None:
+    """Lock it; a process that is just being forked holds a copy of every lock until it runs its own program."""
+    for _ in range(LOCK_TRIES):
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(LOCK_PAUSE)
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def _lock(file: io.FileIO, upload: str) -> None:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _try_lock(file)
     except BlockingIOError:
         raise StorageUnavailable(f"Upload {upload} is still being written by another request; try again.") from None
     except OSError as error:  # a network file system without locks: the lease in the database has to do
