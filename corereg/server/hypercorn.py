@@ -13,6 +13,7 @@ import h2.settings
 import hypercorn.protocol
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
+from hypercorn.events import Closed, Event
 from hypercorn.protocol.h2 import H2Protocol
 
 from corereg.server.connections import IdleTimer, install
@@ -85,6 +86,15 @@ class Streams(H2Protocol):
         await super().initiate(headers, settings)
         self.connection.increment_flow_control_window(2 * WINDOW)
         await self._flush()
+
+    async def handle(self, event: Event) -> None:
+        """Also let go of answers that nobody will take any more. The task that sends ends with its connection, and
+        hypercorn lets whoever waits for it wait for ever: a request that is then under way until the server is stopped.
+        """
+        await super().handle(event)
+        if isinstance(event, Closed):
+            for buffer in list(self.stream_buffers.values()):
+                await buffer.close()
 
     async def _handle_events(self, events: list[h2.events.Event]) -> None:
         """One by one: hypercorn fails, and the whole connection with it, over data for a stream it has answered."""

@@ -23,8 +23,7 @@ class Run:
     """One run of the contract: what pytest said, and how the server ended."""
 
     def __init__(self, folder: Path, kind: str, workers: int) -> None:
-        hurry = {"COREREG__SERVER__SHUTDOWN_TIMEOUT": "5s"}  # some tests leave connections half-way
-        server = Served(folder / "data", folder / "log", kind=kind, workers=workers, environment=hurry)
+        server = Served(folder / "data", folder / "log", kind=kind, workers=workers)
         server.start()
         try:
             self.done = subprocess.run(
