@@ -206,7 +206,7 @@ async def test_what_is_cut_does_not_think_that_the_client_left() -> None:
 
 
 def test_http2_clients_that_hang_up_at_once_leave_nothing_under_way(tmp_path: Path) -> None:
-    """Of a hundred such clients hypercorn by itself keeps nearly all: their answers wait for a sender that has ended."""
+    """hypercorn by itself keeps nearly all of a hundred: their answers wait for a sender that has ended."""
     upgrade = head("GET", "/healthz", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
     with running(tmp_path, "--server", "hypercorn") as server:
         for _ in range(100):
