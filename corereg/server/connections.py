@@ -1,14 +1,17 @@
 """hypercorn's connections, with less work for each request.
 
-Measured on an empty application, the two changes below save a sixth of the processor time of a small response. They
-replace two of hypercorn's own classes in this process, which is why the version of hypercorn is bounded above.
+Measured on an empty application, the changes below save a third of the processor time of a small response. They
+replace some of hypercorn's own classes in this process, which is why the version of hypercorn is bounded above.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import chain
 from typing import Any, ClassVar
 from weakref import WeakSet
 
@@ -16,11 +19,16 @@ import h11
 import hypercorn.asyncio.tcp_server
 import hypercorn.protocol
 from hypercorn.asyncio.task_group import TaskGroup
+from hypercorn.config import Config
 from hypercorn.events import RawData
-from hypercorn.protocol.events import Body, EndBody, Event, Response
-from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.events import Body, EndBody, Event, Request, Response
+from hypercorn.protocol.h11 import STREAM_ID, H2ProtocolAssumedError, H11Protocol
+from hypercorn.protocol.http_stream import HTTPStream
 
 FIRST_FINAL_STATUS = 200
+
+_unsendable = re.compile(rb"[\x00\r\n]")
+"""What would end a header, or begin another one (RFC 9110, 5.5)."""
 
 
 def install() -> None:
@@ -29,17 +37,68 @@ def install() -> None:
     vars(hypercorn.asyncio.tcp_server)["AsyncioSingleTask"] = IdleTimer
 
 
+class Settings(Config):
+    """A configuration that writes the date once a second."""
+
+    _dated: tuple[int, list[tuple[bytes, bytes]]] = (0, [])
+
+    def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
+        now = int(time.time())
+        if now != self._dated[0]:
+            self._dated = (now, super().response_headers(protocol))
+        return self._dated[1]
+
+
 class Lines(H11Protocol):
-    """HTTP/1.1 that writes the head of a response together with the first of its body: one system call, not three."""
+    """HTTP/1.1 that writes the head of a response together with the first of its body: one system call, not three.
+
+    It changes to no other protocol within a connection. The upgrade to h2c has left HTTP (RFC 9113, 3.1), and was a
+    way past the rules of a proxy in front; a registry speaks no websocket. A client that knows of our HTTP/2
+    may begin with it.
+    """
 
     _head = b""
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        if event.method == b"PRI" and event.target == b"*" and event.http_version == b"2.0":
+            raise H2ProtocolAssumedError(b"PRI * HTTP/2.0\r\n\r\n" + self.connection.trailing_data[0])
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        self.stream = HTTPStream(
+            self.app,
+            self.config,
+            self.context,
+            self.task_group,
+            self.ssl,
+            self.client,
+            self.server,
+            self.stream_send,
+            STREAM_ID,
+        )
+        self.keep_alive_requests += 1
+        await self.stream.handle(
+            Request(
+                stream_id=STREAM_ID,
+                headers=list(request.headers),
+                http_version=request.http_version.decode(),
+                method=request.method.decode("ascii").upper(),
+                raw_path=request.target,
+                state=self.connection_state,
+            )
+        )
+        await self.context.mark_request()
 
     async def stream_send(self, event: Event) -> None:
         if isinstance(event, Response) and event.status_code >= FIRST_FINAL_STATUS:
             headers = [*event.headers, *self.config.response_headers("h11")]
             if self.keep_alive_requests >= self.config.keep_alive_max_requests:
                 headers.append((b"connection", b"close"))
-            self._head = self._written(h11.Response(headers=headers, status_code=event.status_code))
+            if _unsendable.search(b"".join(chain.from_iterable(headers))):
+                message = "a header of the response holds the end of a line"
+                raise h11.LocalProtocolError(message)
+            # h11 checks every name and value by two expressions, half of what a response costs it.
+            response = h11.Response(headers=headers, status_code=event.status_code, _parsed=True)
+            self._head = self._written(response)
         elif isinstance(event, Body):
             await self._flush(self._written(h11.Data(data=event.data)))
         elif isinstance(event, EndBody):

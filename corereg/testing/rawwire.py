@@ -379,7 +379,7 @@ class RawWire:
             )
             answer = await self.refusal(dial, head)
         assert answer is None or answer.status < 500, answer
-        assert answer is None or answer.status != 101 or protocol == "h2c", "a registry speaks no websocket"
+        assert answer is None or answer.status != 101, "a registry changes to no other protocol"
         await self.check_alive(client)
 
     # One connection, several requests

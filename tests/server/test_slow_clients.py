@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import h2.connection
 import pytest
 
 from corereg.server.transfers import Transfers
@@ -207,11 +208,15 @@ async def test_what_is_cut_does_not_think_that_the_client_left() -> None:
 
 def test_http2_clients_that_hang_up_at_once_leave_nothing_under_way(tmp_path: Path) -> None:
     """hypercorn by itself keeps nearly all of a hundred: their answers wait for a sender that has ended."""
-    upgrade = head("GET", "/healthz", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
+    client = h2.connection.H2Connection()
+    client.initiate_connection()
+    fields = [(":method", "GET"), (":path", "/healthz"), (":scheme", "http"), (":authority", "localhost")]
+    client.send_headers(1, fields, end_stream=True)
+    begun = client.data_to_send()
     with running(tmp_path, "--server", "hypercorn") as server:
         for _ in range(100):
             with server.connect() as connection:
-                connection.sendall(upgrade)
+                connection.sendall(begun)
         assert server.request("GET", "/healthz")[0] == 200
         time.sleep(0.5)
         server.terminate()
