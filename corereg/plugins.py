@@ -102,7 +102,8 @@ def _enable(wanted: object, tables: Mapping[str, Mapping[str, Any]]) -> Enabled:
             message = f"plugin {name!r} could not be made: {error}"
             raise PluginError(message) from error
     elif isinstance(target, ModuleType) and hasattr(target, "Settings"):
-        settings = target.settings = decode_table(name, tables.get(name, {}), target.Settings)  # type: ignore[attr-defined]
+        settings = decode_table(name, tables.get(name, {}), target.Settings)
+        vars(target)["settings"] = settings
     return Enabled(name, target, settings)
 
 
@@ -259,7 +260,7 @@ class Plugins:
         for name, ask in self._asks["provide_storage"]:
             storage = _at_boot(name, "provide_storage", ask, url)
             if storage is not None:
-                return storage  # type: ignore[no-any-return]
+                return storage  # type: ignore[no-any-return]  # by the hook's specification
         known = ", ".join(self.implementers("provide_storage")) or "none"
         message = f"no enabled plugin serves the storage {url.partition(':')[0]!r}; storage plugins enabled: {known}"
         raise PluginError(message)
@@ -380,7 +381,7 @@ def _failed(plugin: str, hook: str) -> str:
 
 async def _or_reject(plugin: str, hook: str, ask: Callable[..., Any], *arguments: Any) -> Identity | None:
     try:
-        return await ask(*arguments)  # type: ignore[no-any-return]
+        return await ask(*arguments)  # type: ignore[no-any-return]  # by the hook's specification
     except (OCIError, DatabaseError):
         raise  # a database that is away is no wrong password
     except Exception as error:
@@ -390,7 +391,7 @@ async def _or_reject(plugin: str, hook: str, ask: Callable[..., Any], *arguments
 
 async def _or_refuse(plugin: str, hook: str, ask: Callable[..., Any], *arguments: Any) -> Refusal | None:
     try:
-        return await ask(*arguments)  # type: ignore[no-any-return]
+        return await ask(*arguments)  # type: ignore[no-any-return]  # by the hook's specification
     except OCIError:
         raise
     except Exception:

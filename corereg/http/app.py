@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 Handler = Callable[[Session, Request, Target], Awaitable[Response]]
 
 
-async def _base(session: Session, request: Request, target: Target) -> Response:  # noqa: ARG001
+async def _base(session: Session, request: Request, target: Target) -> Response:  # noqa: ARG001 - a handler's signature
     """``/v2/``: the protocol is spoken here, and whoever asks is let in."""
     if session.identity.anonymous and not session.narrow:
         message = "sign in to use this registry; run docker login"

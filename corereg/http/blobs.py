@@ -46,7 +46,7 @@ async def get_blob(session: Session, request: Request, target: Target) -> Respon
     return Response(206, headers, session.read(blob, start, stop))
 
 
-async def delete_blob(session: Session, request: Request, target: Target) -> Response:  # noqa: ARG001
+async def delete_blob(session: Session, request: Request, target: Target) -> Response:  # noqa: ARG001 - a handler's signature
     """The repository serves the blob no longer."""
     await session.delete_blob(target.repository, Digest.parse(target.reference))
     return Response(202, [("content-length", "0")])

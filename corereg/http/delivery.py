@@ -112,7 +112,7 @@ async def _stream(request: Request, response: Response, body: Any, send: Send) -
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
     except StorageError as error:
         # The status is out: only a cut connection tells the client that this is not the whole.
-        log.error("%s %s broke off: %s", request.method, request.path, error)  # noqa: TRY400
+        log.error("%s %s broke off: %s", request.method, request.path, error)  # noqa: TRY400 - no bug: the trace says nothing
         raise
     finally:
         gone.cancel()

@@ -28,7 +28,7 @@ async def list_tags(session: Session, request: Request, target: Target) -> Respo
     return Response.json({"name": target.repository, "tags": page.names}, headers=more)
 
 
-async def list_repositories(session: Session, request: Request, target: Target) -> Response:  # noqa: ARG001
+async def list_repositories(session: Session, request: Request, target: Target) -> Response:  # noqa: ARG001 - a handler's signature
     """``{"repositories": [...]}``: those the caller may pull."""
     limit, last = _page(session, request)
     page = await session.repositories(last, limit)

@@ -67,7 +67,7 @@ def _precondition(request: Request) -> Precondition | None:
     return Precondition(etags(match or "", weak=False), etags(none_match or ""))
 
 
-async def delete_manifest(session: Session, request: Request, target: Target) -> Response:  # noqa: ARG001
+async def delete_manifest(session: Session, request: Request, target: Target) -> Response:  # noqa: ARG001 - a handler's signature
     """A tag goes alone; a manifest goes with its tags."""
     reference: Digest | Tag = parse_reference(target.reference)
     await session.delete_manifest(target.repository, reference)

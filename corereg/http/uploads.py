@@ -84,7 +84,7 @@ async def finish(session: Session, request: Request, target: Target) -> Response
     return _created(request, target.repository, blob)
 
 
-async def cancel(session: Session, request: Request, target: Target) -> Response:  # noqa: ARG001
+async def cancel(session: Session, request: Request, target: Target) -> Response:  # noqa: ARG001 - a handler's signature
     """Forget the upload."""
     await session.cancel_upload(await _find(session, target))
     return Response(204)

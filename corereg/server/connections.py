@@ -133,7 +133,7 @@ class IdleTimer:
     async def restart(self, task_group: TaskGroup, action: Callable[[], Awaitable[None]]) -> None:
         """Begin to count. `action` is the connection's own method; the connection is what is needed of it."""
         await self.stop()
-        self._server = action.__self__  # type: ignore[attr-defined]
+        self._server = action.__self__  # type: ignore[attr-defined]  # a bound method
         seconds = 0.0 if self._server.context.terminated.is_set() else self._server.config.keep_alive_timeout
         self._handle = asyncio.get_running_loop().call_later(seconds, self._due)
         self._all.add(self)

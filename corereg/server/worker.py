@@ -50,7 +50,7 @@ def server(kind: str) -> Serve:
     modules, install = NEEDS[kind]
     if any(find_spec(module) is None for module in modules):
         raise ServerError(f"the server {kind} is not installed: run `{sys.executable} -m pip install {install}`")
-    return import_module(f"corereg.server.{kind}").serve  # type: ignore[no-any-return]
+    return import_module(f"corereg.server.{kind}").serve  # type: ignore[no-any-return]  # by the table above
 
 
 Announce = Callable[[Registry], Awaitable[None]]
