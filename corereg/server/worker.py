@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from corereg.config import Config
 from corereg.http.app import asgi
 from corereg.registry import Registry
+from corereg.server.allocator import keep_freed_pages
 from corereg.server.failure import ServerError
 from corereg.server.logs import on_loop_error
 from corereg.server.shutdown import Stop, end_in, until_stopped
@@ -80,6 +81,7 @@ class Work:
 
     def run(self) -> None:
         """Serve until a signal ends it. Raises what keeps it from starting."""
+        keep_freed_pages()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.get_loop().set_exception_handler(on_loop_error)
             runner.run(self._main())
