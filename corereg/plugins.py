@@ -103,7 +103,7 @@ def _enable(wanted: object, tables: Mapping[str, Mapping[str, Any]]) -> Enabled:
             raise PluginError(message) from error
     elif isinstance(target, ModuleType) and hasattr(target, "Settings"):
         settings = decode_table(name, tables.get(name, {}), target.Settings)
-        vars(target)["settings"] = settings
+        target.settings = settings  # type: ignore[attr-defined]  # where a policy's file reads them
     return Enabled(name, target, settings)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from corereg.http import blobs, listings, manifests, uploads
-from corereg.http.delivery import begin, deliver
+from corereg.http.delivery import begin, deliver, unsendable
 from corereg.http.gate import Gate, wanted_scope
 from corereg.http.paths import BASE, CATALOG, PREFIX, Target, parse
 from corereg.http.routes import Table
@@ -117,6 +117,14 @@ class App:
             response = self._refusal(request, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer, the operator a line
             response = self._failure(request, error)
+        header = unsendable(response)
+        if header is not None:
+            pieces: Any = response.body
+            if not isinstance(pieces, bytes):
+                await pieces.aclose()
+            response = self._failure(
+                request, ValueError(f"the header {header} of the response holds the end of a line")
+            )
         await deliver(request, response, send)
 
     # ---- which handler ----

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from contextlib import aclosing
+from itertools import chain
 from typing import Any
 
 import anyio
@@ -21,6 +23,18 @@ PATIENCE = 1.0
 """Seconds a small rest of a body may take to come before its client is answered."""
 LINGER = 5.0
 """Seconds a client may go on sending after it was answered."""
+
+
+_line_end = re.compile(rb"[\x00\r\n]")
+
+
+def unsendable(response: Response) -> str | None:
+    """The name of a header that would end its line, and begin another header or the body (RFC 9110, 5.5); None without
+    one. It is looked for here because not every server does.
+    """
+    if _line_end.search(b"".join(chain.from_iterable(response.headers))) is None:
+        return None
+    return next(repr(name) for name, value in response.headers if _line_end.search(name + value))
 
 
 async def begin(request: Request, response: Response) -> Response:

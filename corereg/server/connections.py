@@ -1,17 +1,15 @@
 """hypercorn's connections, with less work for each request.
 
-Measured on an empty application, the changes below save a third of the processor time of a small response. They
+Measured on an empty application, the changes below save a sixth of the processor time of a small response. They
 replace some of hypercorn's own classes in this process, which is why the version of hypercorn is bounded above.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from itertools import chain
 from typing import Any, ClassVar
 from weakref import WeakSet
 
@@ -27,9 +25,6 @@ from hypercorn.protocol.http_stream import HTTPStream
 
 FIRST_FINAL_STATUS = 200
 
-_unsendable = re.compile(rb"[\x00\r\n]")
-"""What would end a header, or begin another one (RFC 9110, 5.5)."""
-
 
 def install() -> None:
     """Make hypercorn use them from now on."""
@@ -37,8 +32,11 @@ def install() -> None:
     vars(hypercorn.asyncio.tcp_server)["AsyncioSingleTask"] = IdleTimer
 
 
-class Settings(Config):
-    """A configuration that writes the date once a second."""
+class DatedConfig(Config):
+    """A configuration that writes the date once a second.
+
+    What it gives is the same for every protocol, since the server's name is not told.
+    """
 
     _dated: tuple[int, list[tuple[bytes, bytes]]] = (0, [])
 
@@ -93,10 +91,8 @@ class Lines(H11Protocol):
             headers = [*event.headers, *self.config.response_headers("h11")]
             if self.keep_alive_requests >= self.config.keep_alive_max_requests:
                 headers.append((b"connection", b"close"))
-            if _unsendable.search(b"".join(chain.from_iterable(headers))):
-                message = "a header of the response holds the end of a line"
-                raise h11.LocalProtocolError(message)
-            # h11 checks every name and value by two expressions, half of what a response costs it.
+            # h11 would check every name and value by an expression, half of what a response costs it; our application
+            # has looked for the ends of lines in all of them at once.
             response = h11.Response(headers=headers, status_code=event.status_code, _parsed=True)
             self._head = self._written(response)
         elif isinstance(event, Body):

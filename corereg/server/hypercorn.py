@@ -16,7 +16,7 @@ from hypercorn.config import Config
 from hypercorn.events import Closed, Event
 from hypercorn.protocol.h2 import H2Protocol
 
-from corereg.server.connections import IdleTimer, Settings, install
+from corereg.server.connections import DatedConfig, IdleTimer, install
 from corereg.server.shutdown import Stop
 from corereg.server.sockets import BACKLOG, HEADERS, IDLE
 from corereg.server.tls import Certificate
@@ -44,7 +44,7 @@ async def serve(app: Application, listener: socket.socket, certificate: Certific
 
 
 def _config(listener: socket.socket, certificate: Certificate | None) -> Config:
-    config = Settings()
+    config = DatedConfig()
     config.bind = [f"fd://{listener.detach()}"]
     config.backlog = BACKLOG
     config.errorlog = logging.getLogger("hypercorn.error")
