@@ -9,21 +9,50 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors; the same names as in _HOME below, which a test compares
-    from corereg.access import ANONYMOUS, EVERYTHING, SYSTEM, Action, Grant, Identity, Refusal
+    from corereg.access import (
+        ANONYMOUS,
+        ANYWHERE,
+        EVERYTHING,
+        SYSTEM,
+        Action,
+        Grant,
+        Identity,
+        Namespace,
+        Principal,
+        Refusal,
+        allowed,
+        scopes_of,
+    )
     from corereg.config import Config, ConfigError, Duration, Secret, SettingError, Size, WebAddress
+    from corereg.errors import BadRequest, Exists, Forbidden, Missing, Precondition, Unprocessable
     from corereg.events import Event, Operation
-    from corereg.hookspecs import hookimpl
+    from corereg.hookspecs import hookimpl, hookspec
     from corereg.http.app import asgi
-    from corereg.messages import OPEN, SIGNED_IN, Request, Response, Route
+    from corereg.http.openapi import openapi_document
+    from corereg.messages import OPEN, SIGNED_IN, Created, Listed, Request, Response, Route
     from corereg.oci.digest import Digest
-    from corereg.oci.errors import Denied, OCIError, TooManyRequests, Unauthorized
+    from corereg.oci.errors import (
+        BlobUnknown,
+        Denied,
+        ManifestUnknown,
+        NameInvalid,
+        OCIError,
+        TooManyRequests,
+        Unauthorized,
+        Unsupported,
+    )
     from corereg.oci.manifest import Descriptor, Manifest
+    from corereg.oci.names import Artifact, Tag
     from corereg.plugins import PluginError
     from corereg.registry import Registry
     from corereg.session import Change, Session
+    from corereg.store import tables
     from corereg.store.database import Conflict, Database, DatabaseError, Query, Transaction, now
     from corereg.store.filesystem import FsspecStorage
+    from corereg.store.listing import Fields, Listing, Term, conditions, page, parse_q
     from corereg.store.schema import Schema
+    from corereg.store.scopes import among, covered, within
+    from corereg.store.settings import Setting, Settings
     from corereg.store.storage import (
         BLOBS,
         Capability,
@@ -43,12 +72,17 @@ __version__ = "0.1.0"
 
 _HOME = {
     "ANONYMOUS": "corereg.access",
-    "Action": "corereg.access",
+    "ANYWHERE": "corereg.access",
     "EVERYTHING": "corereg.access",
+    "SYSTEM": "corereg.access",
+    "Action": "corereg.access",
     "Grant": "corereg.access",
     "Identity": "corereg.access",
+    "Namespace": "corereg.access",
+    "Principal": "corereg.access",
     "Refusal": "corereg.access",
-    "SYSTEM": "corereg.access",
+    "allowed": "corereg.access",
+    "scopes_of": "corereg.access",
     "Config": "corereg.config",
     "ConfigError": "corereg.config",
     "Duration": "corereg.config",
@@ -56,26 +90,43 @@ _HOME = {
     "SettingError": "corereg.config",
     "Size": "corereg.config",
     "WebAddress": "corereg.config",
+    "BadRequest": "corereg.errors",
+    "Exists": "corereg.errors",
+    "Forbidden": "corereg.errors",
+    "Missing": "corereg.errors",
+    "Precondition": "corereg.errors",
+    "Unprocessable": "corereg.errors",
     "Event": "corereg.events",
     "Operation": "corereg.events",
     "hookimpl": "corereg.hookspecs",
+    "hookspec": "corereg.hookspecs",
     "asgi": "corereg.http.app",
+    "openapi_document": "corereg.http.openapi",
     "OPEN": "corereg.messages",
+    "SIGNED_IN": "corereg.messages",
+    "Created": "corereg.messages",
+    "Listed": "corereg.messages",
     "Request": "corereg.messages",
     "Response": "corereg.messages",
     "Route": "corereg.messages",
-    "SIGNED_IN": "corereg.messages",
     "Digest": "corereg.oci.digest",
+    "BlobUnknown": "corereg.oci.errors",
     "Denied": "corereg.oci.errors",
+    "ManifestUnknown": "corereg.oci.errors",
+    "NameInvalid": "corereg.oci.errors",
     "OCIError": "corereg.oci.errors",
     "TooManyRequests": "corereg.oci.errors",
     "Unauthorized": "corereg.oci.errors",
+    "Unsupported": "corereg.oci.errors",
     "Descriptor": "corereg.oci.manifest",
     "Manifest": "corereg.oci.manifest",
+    "Artifact": "corereg.oci.names",
+    "Tag": "corereg.oci.names",
     "PluginError": "corereg.plugins",
     "Registry": "corereg.registry",
     "Change": "corereg.session",
     "Session": "corereg.session",
+    "tables": "corereg.store.tables",
     "Conflict": "corereg.store.database",
     "Database": "corereg.store.database",
     "DatabaseError": "corereg.store.database",
@@ -83,7 +134,18 @@ _HOME = {
     "Transaction": "corereg.store.database",
     "now": "corereg.store.database",
     "FsspecStorage": "corereg.store.filesystem",
+    "Fields": "corereg.store.listing",
+    "Listing": "corereg.store.listing",
+    "Term": "corereg.store.listing",
+    "conditions": "corereg.store.listing",
+    "page": "corereg.store.listing",
+    "parse_q": "corereg.store.listing",
     "Schema": "corereg.store.schema",
+    "among": "corereg.store.scopes",
+    "covered": "corereg.store.scopes",
+    "within": "corereg.store.scopes",
+    "Setting": "corereg.store.settings",
+    "Settings": "corereg.store.settings",
     "BLOBS": "corereg.store.storage",
     "Capability": "corereg.store.storage",
     "KeyMissing": "corereg.store.storage",
@@ -100,17 +162,22 @@ _HOME = {
 
 __all__ = [
     "ANONYMOUS",
+    "ANYWHERE",
     "BLOBS",
     "EVERYTHING",
     "OPEN",
     "SIGNED_IN",
     "SYSTEM",
     "Action",
+    "Artifact",
+    "BadRequest",
+    "BlobUnknown",
     "Capability",
     "Change",
     "Config",
     "ConfigError",
     "Conflict",
+    "Created",
     "Database",
     "DatabaseError",
     "Denied",
@@ -118,14 +185,25 @@ __all__ = [
     "Digest",
     "Duration",
     "Event",
+    "Exists",
+    "Fields",
+    "Forbidden",
     "FsspecStorage",
     "Grant",
     "Identity",
     "KeyMissing",
+    "Listed",
+    "Listing",
     "Manifest",
+    "ManifestUnknown",
+    "Missing",
+    "NameInvalid",
+    "Namespace",
     "OCIError",
     "Operation",
     "PluginError",
+    "Precondition",
+    "Principal",
     "Query",
     "Refusal",
     "Registry",
@@ -135,7 +213,9 @@ __all__ = [
     "Schema",
     "Secret",
     "Session",
+    "Setting",
     "SettingError",
+    "Settings",
     "Size",
     "Stat",
     "State",
@@ -143,17 +223,32 @@ __all__ = [
     "StorageError",
     "StorageFull",
     "StorageUnavailable",
+    "Tag",
+    "Term",
     "Threads",
     "TooManyRequests",
     "Transaction",
     "Unauthorized",
+    "Unprocessable",
+    "Unsupported",
     "WebAddress",
     "Writer",
     "__version__",
+    "allowed",
+    "among",
     "asgi",
     "blob_key",
+    "conditions",
+    "covered",
     "hookimpl",
+    "hookspec",
     "now",
+    "openapi_document",
+    "page",
+    "parse_q",
+    "scopes_of",
+    "tables",
+    "within",
 ]
 
 
@@ -162,7 +257,8 @@ def __getattr__(name: str) -> Any:
     if home is None:
         message = f"module 'corereg' has no attribute {name!r}"
         raise AttributeError(message)
-    value = globals()[name] = getattr(import_module(home), name)
+    module = import_module(home)
+    value = globals()[name] = module if home.endswith(f".{name}") else getattr(module, name)
     return value
 
 

@@ -14,6 +14,9 @@ from typing import Any, Literal
 import msgspec
 
 ANY = "*"
+SYSTEM_SCOPE = "system"
+ANYWHERE = "*/*"
+"""The scope of every namespace and repository, but not of the system."""
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,18 +62,29 @@ class Action(msgspec.Struct, frozen=True):
 class Grant(msgspec.Struct, frozen=True):
     """A right given: any of `actions` on `resource`, wherever `scope` covers.
 
-    `scope` is ``*`` (everything), ``system``, ``namespace/*`` (every repository below that namespace) or
-    an exact repository name. `resource` is a word or ``*``; `actions` may hold ``*``.
+    `scope` is ``*`` (everything), ``system``, ``*/*`` (every repository), ``namespace/*`` (every repository below that
+    namespace), an exact repository name, or a set of the last two: a role in a thousand namespaces is one grant for
+    each resource, and looking into it costs the same. `resource` is a word or ``*``; `actions` may hold ``*``.
     """
 
-    scope: str
+    scope: str | frozenset[str]
     resource: str
     actions: frozenset[str]
 
+    @property
+    def scopes(self) -> frozenset[str]:
+        """The scope, or all of them."""
+        return frozenset({self.scope}) if isinstance(self.scope, str) else self.scope
+
     def covers_scope(self, scope: str) -> bool:
-        if self.scope in (ANY, scope):
+        own = self.scope
+        if not isinstance(own, str):
+            return scope in own or any(above in own for above in _above(scope))
+        if own in (ANY, scope):
             return True
-        return self.scope.endswith("/*") and scope.startswith(self.scope[:-1])
+        if own == ANYWHERE:
+            return scope != SYSTEM_SCOPE
+        return own.endswith("/*") and scope.startswith(own[:-1])
 
     def allows(self, action: Action) -> bool:
         return (
@@ -80,12 +94,57 @@ class Grant(msgspec.Struct, frozen=True):
         )
 
 
+def _above(scope: str) -> Iterable[str]:
+    """The scopes that cover `scope`: ``a/*`` and ``a/b/*`` for ``a/b/c``."""
+    place = scope.find("/")
+    while place >= 0:
+        yield f"{scope[:place]}/*"
+        place = scope.find("/", place + 1)
+
+
 EVERYTHING = Grant("*", "*", frozenset({"*"}))
 
 
 def allowed(grants: Iterable[Grant], action: Action) -> bool:
     """Grants are a union; nothing granted means denied."""
     return any(grant.allows(action) for grant in grants)
+
+
+def scopes_of(grants: Iterable[Grant], resource: str, action: str) -> frozenset[str]:
+    """Everywhere below the system that `grants` allow the action: what a list may show (see `covered`)."""
+    found: set[str] = set()
+    for grant in grants:
+        if grant.resource in (ANY, resource) and (action in grant.actions or ANY in grant.actions):
+            found |= grant.scopes
+    return frozenset({ANYWHERE} if found & {ANY, ANYWHERE} else found - {SYSTEM_SCOPE})
+
+
+class Namespace(msgspec.Struct, frozen=True):
+    """What repositories stand in, such as a project: its number, and the name their names begin with."""
+
+    id: int
+    name: str
+
+    @property
+    def scope(self) -> str:
+        """Everything below it, as a grant writes it."""
+        return f"{self.name}/*"
+
+    def holds(self, repository: str) -> bool:
+        """Whether the repository's name begins with the namespace's."""
+        return repository.startswith(f"{self.name}/")
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Somebody whom rights can be given to: a user or a group, by the number and the name that its owner keeps.
+
+    `subject` is what `Identity.subject` or `Identity.groups` holds for them.
+    """
+
+    kind: Literal["user", "group"]
+    id: int
+    name: str
+    subject: str
 
 
 class Refusal(msgspec.Struct, frozen=True):

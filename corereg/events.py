@@ -4,8 +4,8 @@ The hooks take these two rich frozen values, so they can grow a field without br
 `kind` is one word for both, ``noun.verb``. The core's kinds:
 
 ``manifest.pull``, ``manifest.push``, ``manifest.delete``, ``tag.delete``, ``blob.pull``, ``blob.push``,
-``blob.mount``, ``blob.delete``; events only: ``signin.failed``, ``access.refused``. Plugins add their own
-(``user.create``).
+``blob.mount``, ``blob.delete``, ``tag.create``, ``repository.delete``, ``configuration.update``, ``keys.rotate``;
+events only: ``signin.failed``, ``access.refused``. Plugins add their own (``user.create``).
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """Something an identity is about to do; `admit` and `commit` may still refuse it.
 
     `tags` are the tags a ``manifest.push`` will set or a ``tag.delete`` will remove. `manifest` is parsed and
-    checked already. `size` is in bytes and None while unknown (a blob at the start of its upload).
+    checked already. `size` is in bytes and None while unknown (a blob at the start of its upload). `new`, in `commit`,
+    says of a push or a mount whether the repository did not hold that manifest or blob before.
     `source` is the repository a ``blob.mount`` takes from. `address` is the client's address as the gate
     believes it, None for work that no client asked for. `details` belongs to the plugin that owns the kind.
     """
@@ -38,6 +39,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     manifest: Manifest | None = None
     source: str | None = None
     address: str | None = None
+    new: bool | None = None
     details: Mapping[str, Any] = {}
 
 

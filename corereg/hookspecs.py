@@ -2,8 +2,9 @@
 
 A plugin is a class or a module with functions marked ``@hookimpl`` that carry these names; it may take fewer arguments
 than a hook offers, never others. Nouns are provided at start-up by plain functions; verbs are asked for each request by
-``async`` functions. Plugins are asked in the order of ``plugins = [...]`` in the configuration. ``None`` means "no
-opinion", everywhere.
+``async`` functions. Plugins are asked in the order of ``plugins = [...]`` in the configuration; one that must come
+before the others, or after, whatever that order says, marks its function ``@hookimpl(tryfirst=True)`` or ``trylast``.
+``None`` means "no opinion", everywhere.
 
 The page docs/hooks.md is made from the docstrings below.
 """
@@ -17,15 +18,38 @@ from typing import Any
 import click
 import pluggy
 
-from corereg.access import Grant, Identity, Refusal
+from corereg.access import Grant, Identity, Namespace, Refusal
 from corereg.events import Event, Operation
 from corereg.messages import Request, Route
 from corereg.store.database import Transaction
 from corereg.store.schema import Schema
+from corereg.store.settings import Setting
 from corereg.store.storage import Storage
 
 hookspec = pluggy.HookspecMarker("corereg")
 hookimpl = pluggy.HookimplMarker("corereg")
+
+
+@hookspec
+def provide_hooks() -> Any:
+    """Give further hooks, which this plugin asks and others implement.
+
+    Asked: once, at start-up, before any other hook. The answer is a module or class whose functions are marked with
+    ``hookspec``; who asks them calls ``registry.plugins.asked(name)``.
+    Order: every plugin; two hooks of one name are an error.
+    None: no further hooks.
+    Raises: anything; the registry does not start and says so.
+    Example::
+
+        class Hooks:
+            @hookspec
+            async def describe_artifacts(artifacts):
+                "Say what you know about artifacts: a mapping for each."
+
+        @hookimpl
+        def provide_hooks():
+            return Hooks
+    """
 
 
 @hookspec
@@ -58,6 +82,22 @@ def provide_schema() -> Schema | None:
         @hookimpl
         def provide_schema():
             return Schema("notes", metadata, Path(__file__).with_name("migrations"))
+    """
+
+
+@hookspec
+def provide_settings() -> Sequence[Setting[Any]] | None:
+    """Declare settings that are changed while the registry runs: name, type, default, what it means, secret or not.
+
+    Asked: once, at start-up.
+    Order: every plugin; two settings of one name are an error. Read them with ``registry.settings.get(name)``.
+    None: no such settings; what stands in the configuration file is the plugin's `Settings` class.
+    Raises: anything; the registry does not start and says so.
+    Example::
+
+        @hookimpl
+        def provide_settings():
+            return [Setting(name="self_registration", type=bool, default=False, description="Anybody may sign up.")]
     """
 
 
@@ -166,6 +206,24 @@ async def complete_identity(identity: Identity) -> Identity | None:
         async def complete_identity(identity):
             if identity.name in {"ops", "root"}:
                 return msgspec.structs.replace(identity, administrator=True)
+    """
+
+
+@hookspec
+async def resolve_namespace(reference: int | str) -> Namespace | None:
+    """Say which namespace a number or a name means.
+
+    Asked: for each request to a route with a ``{namespace}`` segment, and for the namespace a repository stands in
+    (``registry.plugins.namespace_of``); keep it to one indexed look-up.
+    Order: the first plugin that answers wins.
+    None: there is no such namespace here; when nobody answers, the caller hears that it is not there, or may not know.
+    Raises: anything; the request fails and the error is logged.
+    Example::
+
+        @hookimpl
+        async def resolve_namespace(reference):
+            if reference in {1, "library"}:
+                return Namespace(1, "library")
     """
 
 

@@ -5,10 +5,10 @@ Values without policy: the ASGI plumbing lives in `corereg.http`, rights in the 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -20,6 +20,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 RawHeaders = list[tuple[bytes, bytes]]
+
+Item = TypeVar("Item")
 
 MOST_PARAMETERS = 1000
 
@@ -62,6 +64,15 @@ class Request:
             name, text = str(key, "latin-1").lower(), str(value, "latin-1")
             found[name] = f"{found[name]}, {text}" if name in found else text
         return found
+
+    def cookie(self, name: str) -> str | None:
+        """The cookie of that name, as it was sent; of several, the first."""
+        fields = (str(value, "latin-1") for key, value in self.scope["headers"] if key == b"cookie")
+        for part in (part for field in fields for part in field.split(";")):  # HTTP/2 may send a field for each cookie
+            key, equals, value = part.partition("=")
+            if equals and key.strip() == name:
+                return value.strip().strip('"')
+        return None
 
     @cached_property
     def query(self) -> Mapping[str, tuple[str, ...]]:
@@ -120,6 +131,19 @@ class Request:
         with suppress(ClientGone):
             async for _ in self.stream():
                 pass
+
+    async def form(self, limit: int) -> Mapping[str, str]:
+        """The fields of an ``application/x-www-form-urlencoded`` body, of several the last. Raises NameInvalid."""
+        kind = (self.header(b"content-type") or "").partition(";")[0].strip().lower()
+        if kind != "application/x-www-form-urlencoded":
+            message = "send the form as application/x-www-form-urlencoded"
+            raise NameInvalid(message)
+        try:
+            text = (await self.body(limit)).decode("ascii")
+            return dict(parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS))
+        except ValueError:
+            message = "the form cannot be read; percent-encode it as UTF-8"
+            raise NameInvalid(message) from None
 
     async def body(self, limit: int, too_large: type[BodyTooLarge] | Callable[[], Exception] = BodyTooLarge) -> bytes:
         """The whole body, at most `limit` bytes; counted while it arrives, whatever was announced."""
@@ -182,15 +206,50 @@ OPEN: Final = Open()
 SIGNED_IN: Final = SignedIn()
 
 
+class Listed(Generic[Item]):
+    """One page of a list, as a handler returns it: `items`, and how many there are on all pages.
+
+    The body is the array of items; ``X-Total-Count`` and ``Link`` are made from the total and the request's `Listing`.
+    """
+
+    __slots__ = ("items", "total")
+
+    def __init__(self, items: Sequence[Item], total: int) -> None:
+        self.items = items
+        self.total = total
+
+
+class Created(Generic[Item]):
+    """A handler has made something: 201, ``Location: <path of the request>/<id>``, and `body`, if any, as JSON.
+
+    `location` replaces the path where the thing is found elsewhere; it begins with a slash, below the application.
+    """
+
+    __slots__ = ("body", "id", "location")
+
+    def __init__(self, id: int | str, body: Item | None = None, *, location: str | None = None) -> None:  # noqa: A002 - the API's word
+        self.id = id
+        self.body = body
+        self.location = location
+
+
 class Route(msgspec.Struct, frozen=True):
     """A plugin's answer to one method and path.
 
-    `path` may hold ``{name}`` segments. `handler` is an async function whose first parameter is the Session; further
-    parameters are filled by name: segments of the path (typed by annotation), ``query`` and ``body`` (msgspec Structs,
-    checked before the handler runs), ``request``. It returns a Response, or a value that becomes JSON.
+    `path` may hold ``{name}`` segments; ``{name:path}`` takes slashes too and is percent-decoded once more, for names
+    that clients encode twice (``a%252Fb``). A segment ``{namespace}`` is a namespace's name or number, asked from
+    `resolve_namespace`; ``{namespace:name}`` is always its name. Both fill a parameter ``namespace`` (`Namespace`).
+
+    `handler` is an async function whose first parameter is the Session; further parameters are filled by name: segments
+    of the path (typed by annotation), ``query``, ``body`` and ``form`` (msgspec Structs, checked before the handler
+    runs), ``request``. It returns a `Response`, a `Listed`, a `Created`, None, or a value that becomes JSON; its return
+    annotation is what the OpenAPI document says.
 
     `needs` says what the caller must be allowed: an `Action`, whose scope may name segments (``{namespace}/*``),
     `SIGNED_IN`, or `OPEN`. A route without it does not start.
+
+    `tag` groups operations, `errors` are statuses beyond those every route may answer, `produces` is the media type of
+    a body that is no JSON, `extension` marks what Harbor's API does not have.
     """
 
     method: str
@@ -199,3 +258,7 @@ class Route(msgspec.Struct, frozen=True):
     needs: Action | Open | SignedIn
     summary: str = ""
     status: int = 200
+    tag: str = ""
+    errors: tuple[int, ...] = ()
+    produces: str = "application/json"
+    extension: bool = False

@@ -24,13 +24,14 @@ import msgspec
 import pluggy
 
 from corereg import hookspecs
-from corereg.access import Grant, Identity, Refusal
+from corereg.access import Grant, Identity, Namespace, Refusal
 from corereg.config import decode_table
 from corereg.events import Event, Operation
 from corereg.messages import Request, Route
 from corereg.oci.errors import OCIError, Unauthorized
 from corereg.store.database import DatabaseError, Transaction
 from corereg.store.schema import Schema
+from corereg.store.settings import Setting
 from corereg.store.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,13 @@ GROUP = "corereg"
 FIRST_PARTY = "corereg-"
 """Distributions of this name's beginning are enabled where no configuration names plugins."""
 
-HOOKS = tuple(name for name, value in vars(hookspecs).items() if hasattr(value, "corereg_spec"))
+
+def specified(namespace: Any) -> tuple[str, ...]:
+    """Names of the hooks that a module or class declares, in the order they stand there."""
+    return tuple(name for name, value in vars(namespace).items() if hasattr(value, "corereg_spec"))
+
+
+HOOKS = specified(hookspecs)
 
 
 class PluginError(Exception):
@@ -170,17 +177,23 @@ class Plugins:
         self.enabled = tuple(enabled)
         self._manager = pluggy.PluginManager("corereg")
         self._manager.add_hookspecs(hookspecs)
+        self.owned: dict[str, Any] = {}
+        """Further hooks: which plugin asks them, by name of plugin, and what declares them."""
+        for each in self.enabled:
+            self._own_hooks(each)
+        self.hooks = (*HOOKS, *(hook for namespace in self.owned.values() for hook in specified(namespace)))
         for each in self.enabled:
             self._register(each)
         self._check()
         order = {each.name: place for place, each in enumerate(self.enabled)}
-        self._asks: dict[str, Ask] = {hook: self._compile(hook, order) for hook in HOOKS}
+        self._asks: dict[str, Ask] = {hook: self._compile(hook, order) for hook in self.hooks}
         for hook in HOOKS:
             setattr(self, f"_{hook}", self._asks[hook])
 
     _identify: Ask
     _check_password: Ask
     _complete_identity: Ask
+    _resolve_namespace: Ask
     _grants: Ask
     _admit: Ask
     _commit: Ask
@@ -195,9 +208,36 @@ class Plugins:
 
     def hooks_of(self, plugin: str) -> list[str]:
         """The hooks a plugin implements."""
-        return [hook for hook in HOOKS if plugin in self.implementers(hook)]
+        return [hook for hook in self.hooks if plugin in self.implementers(hook)]
+
+    def asked(self, hook: str) -> Ask:
+        """Name of plugin and function for each that implements a hook which a plugin owns (`provide_hooks`), in the
+        order of asking. Whoever owns the hook calls them, and decides what a failure means.
+        """
+        return self._asks[hook]
 
     # ---- check ----
+
+    def _own_hooks(self, each: Enabled) -> None:
+        offered = getattr(each.plugin, "provide_hooks", None)
+        if offered is None or not hasattr(offered, "corereg_impl"):
+            return
+        namespace = _at_boot(each.name, "provide_hooks", offered)
+        if namespace is None:
+            return
+        known = {*HOOKS, *(hook for other in self.owned.values() for hook in specified(other))}
+        twice = known & set(specified(namespace))
+        if twice:
+            message = f"plugin {each.name!r}, hook 'provide_hooks': there is a hook {twice.pop()!r} already; rename it"
+            raise PluginError(message)
+        try:
+            self._manager.add_hookspecs(namespace)
+        except ValueError as error:
+            message = (
+                f"plugin {each.name!r}, hook 'provide_hooks': it gives no hooks; mark its functions with @hookspec"
+            )
+            raise PluginError(message) from error
+        self.owned[each.name] = namespace
 
     def _register(self, each: Enabled) -> None:
         if self._manager.has_plugin(each.name):
@@ -219,13 +259,12 @@ class Plugins:
             for implementation in hook.get_hookimpls():
                 self._check_one(hook, implementation)
 
-    @staticmethod
-    def _check_one(hook: pluggy.HookCaller, implementation: pluggy.HookImpl) -> None:
+    def _check_one(self, hook: pluggy.HookCaller, implementation: pluggy.HookImpl) -> None:
         where = f"plugin {implementation.plugin_name!r}, hook {hook.name!r}"
         if hook.spec is None:
             if implementation.optionalhook:
                 return
-            near = get_close_matches(hook.name, HOOKS, 1)
+            near = get_close_matches(hook.name, self.hooks, 1)
             hint = f"did you mean {near[0]}?" if near else "see `corereg plugins hooks`"
             message = f"{where}: there is no such hook; {hint} (optionalhook=True for a hook of another plugin)"
             raise PluginError(message)
@@ -248,11 +287,10 @@ class Plugins:
         caller: pluggy.HookCaller = getattr(self._manager.hook, hook)
         assert caller.spec is not None  # noqa: S101 - HOOKS are the specified ones
         offered = tuple(caller.spec.argnames)
-        asked = [
-            (each.plugin_name, _adapted(each.function, offered, tuple(each.argnames)))
-            for each in caller.get_hookimpls()
-        ]
-        return tuple(sorted(asked, key=lambda pair: order[pair[0]]))
+        ranked = sorted(
+            caller.get_hookimpls(), key=lambda each: (not each.tryfirst, each.trylast, order[each.plugin_name])
+        )
+        return tuple((each.plugin_name, _adapted(each.function, offered, tuple(each.argnames))) for each in ranked)
 
     # ---- nouns, at start-up ----
 
@@ -282,6 +320,19 @@ class Plugins:
             for name, ask in self._asks["provide_routes"]
             for route in _at_boot(name, "provide_routes", ask, registry) or ()
         ]
+
+    def settings(self) -> list[Setting[Any]]:
+        """Every declared setting."""
+        found: dict[str, str] = {}
+        declared = []
+        for name, ask in self._asks["provide_settings"]:
+            for setting in _at_boot(name, "provide_settings", ask) or ():
+                if setting.name in found:
+                    message = f"plugins {found[setting.name]!r} and {name!r} both declare a setting {setting.name!r}"
+                    raise PluginError(message)
+                found[setting.name] = name
+                declared.append(setting)
+        return declared
 
     def commands(self) -> list[click.Command]:
         found: dict[str, tuple[str, click.Command]] = {}
@@ -317,6 +368,23 @@ class Plugins:
         for name, ask in self._complete_identity:
             identity = await _or_reject(name, "complete_identity", ask, identity) or identity
         return identity
+
+    async def resolve_namespace(self, reference: int | str) -> Namespace | None:
+        for _, ask in self._resolve_namespace:
+            answer: Namespace | None = await ask(reference)
+            if answer is not None:
+                return answer
+        return None
+
+    async def namespace_of(self, repository: str) -> Namespace | None:
+        """The namespace a repository stands in: the longest that its name begins with."""
+        prefix = repository
+        while "/" in prefix:
+            prefix = prefix.rpartition("/")[0]
+            answer = await self.resolve_namespace(prefix)
+            if answer is not None:
+                return answer
+        return None
 
     async def grants(self, identity: Identity) -> tuple[Grant, ...]:
         granted: dict[Grant, None] = {}

@@ -23,6 +23,8 @@ from corereg.store.journal import Journal
 from corereg.store.keys import Keys
 from corereg.store.rights import KEYS, Rights
 from corereg.store.schema import CORE, Schema, Version, upgrade, versions
+from corereg.store.settings import SUBJECT as SETTINGS
+from corereg.store.settings import Settings
 from corereg.store.storage import Storage, StorageError
 from corereg.store.uploads import Uploads
 from corereg.tokens import Tokens
@@ -76,6 +78,7 @@ class Registry:
             failures=config.signin.failures,
             window=config.signin.window,
         )
+        self.settings = Settings(self.database, self.plugins.settings(), fixed=config.fixed)
         self.house = House(
             database=self.database,
             storage=self.storage,
@@ -85,6 +88,7 @@ class Registry:
             rights=self.rights,
             plugins=self.plugins,
             protocol=config.protocol,
+            settings=self.settings,
         )
         self.routes = self.plugins.routes(self)
         self._open = AsyncExitStack()
@@ -129,8 +133,9 @@ class Registry:
         await upgrade(self.database, self.schemas)
         await self.storage.open()
         self._open.push_async_callback(self.storage.close)
-        self.rights.on_keys = self.keys.reload
+        self.rights.on_change = {KEYS: self.keys.reload, SETTINGS: self.settings.reload}
         await self.keys.load()
+        await self.settings.reload()
         await self.rights.refresh(now=True)
 
     async def close(self) -> None:

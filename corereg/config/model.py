@@ -27,9 +27,11 @@ from corereg.config.sections import (
 )
 from corereg.config.sources import Sources
 
+FIXED = "CONFIG_OVERWRITE_JSON"
+
 S = TypeVar("S", bound=msgspec.Struct)
 
-INTERNAL = frozenset({"tables", "origins", "file"})
+INTERNAL = frozenset({"tables", "origins", "file", "fixed"})
 """Fields of Config that are no keys of corereg.toml."""
 
 
@@ -37,7 +39,8 @@ class Config(Section, frozen=True, kw_only=True):
     """The whole configuration. `Config()` is a good one; `Config.load` reads a file and the environment.
 
     `tables` holds each plugin's own table as it was given; `settings` decodes one. `origins` tells where a value
-    was given, by its path; a path it does not know is a default. `file` is the file that was read.
+    was given, by its path; a path it does not know is a default. `file` is the file that was read. `fixed` are settings
+    that otherwise change while running, given from outside as ``CONFIG_OVERWRITE_JSON``, Harbor's variable.
     """
 
     plugins: Annotated[
@@ -62,6 +65,7 @@ class Config(Section, frozen=True, kw_only=True):
     tables: Mapping[str, Mapping[str, Any]] = {}
     origins: Mapping[tuple[str | int, ...], Origin] = {}
     file: Path | None = None
+    fixed: Mapping[str, Any] = {}
 
     def __repr__(self) -> str:
         return f"Config(file={self.file and str(self.file)!r}, data={str(self.data)!r}, plugins={self.plugins})"
@@ -85,8 +89,9 @@ class Config(Section, frozen=True, kw_only=True):
     ) -> Config:
         """Read defaults, then `file`, then `environment`, then `overrides`; the later wins.
 
-        Of `environment` only ``COREREG__SECTION__KEY`` is read; hand over `os.environ`. `overrides` are dotted keys
-        from the command line; None means that the option was not given. Raises ConfigError with every problem found.
+        Of `environment` only ``COREREG__SECTION__KEY`` and ``CONFIG_OVERWRITE_JSON`` are read: give `os.environ`.
+        `overrides` are dotted keys from the command line; None means that the option was not given. Raises ConfigError
+        with every problem found.
         """
         sources = Sources()
         if file is not None:
@@ -94,7 +99,7 @@ class Config(Section, frozen=True, kw_only=True):
         sources.add_environment(environment)
         sources.add_overrides(overrides)
         config = _decoded(sources)
-        return msgspec.structs.replace(config, data=config.data.absolute(), file=file)
+        return msgspec.structs.replace(config, data=config.data.absolute(), file=file, fixed=_fixed(environment))
 
     def check(self) -> None:
         """Check a Config made in Python as `load` checks a file. Raises ConfigError with every problem found."""
@@ -147,6 +152,18 @@ class Config(Section, frozen=True, kw_only=True):
             else:
                 lines += printer.mapping(self.tables[name], (name,))
         return "\n".join(lines) + "\n"
+
+
+def _fixed(environment: Mapping[str, str]) -> Mapping[str, Any]:
+    """The settings an operator fixes from outside; their names and types are checked by who declares them."""
+    text = environment.get(FIXED)
+    if not text:
+        return {}
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError) as error:
+        message = f"must be one JSON object of settings: {error}"
+        raise ConfigError([Problem(f"environment variable {FIXED}", None, "", message)]) from None
 
 
 def _keys() -> dict[str, msgspec.structs.FieldInfo]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -34,6 +36,8 @@ from corereg.store.database import DatabaseError, DatabaseFull
 from corereg.store.storage import KeyMissing, StorageError, StorageFull
 
 log = logging.getLogger(__name__)
+
+_plain_id = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}\Z")
 
 Handler = Callable[[Session, Request, Target], Awaitable[Response]]
 
@@ -117,6 +121,8 @@ class App:
             response = self._refusal(request, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer, the operator a line
             response = self._failure(request, error)
+        if not request.path.startswith(PREFIX):
+            response.headers.append((b"x-request-id", _request_id(request)))
         header = unsendable(response)
         if header is not None:
             pieces: Any = response.body
@@ -201,6 +207,12 @@ class App:
         if isinstance(error, Unauthorized) and request.path != "/service/token":
             headers["www-authenticate"] = self.gate.challenge(request, _scope(request, error), error)
         return Response(error.status, headers.items(), body)
+
+
+def _request_id(request: Request) -> bytes:
+    """The client's own, where it can be shown as it is; else a new one (Harbor's management API)."""
+    given = request.header(b"x-request-id") or ""
+    return (given if _plain_id.match(given) else str(uuid.uuid4())).encode()
 
 
 def _check_framing(request: Request) -> None:

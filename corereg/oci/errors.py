@@ -33,6 +33,8 @@ class OCIError(Exception):
     status: int = 500
     message: str = "The registry failed; try again, and tell its operator if it keeps failing."
     headers: Mapping[str, str] = {}
+    verbatim: bool = False
+    """Whether the code was chosen by a policy, and is told as it stands by every API."""
 
     def __init_subclass__(
         cls, *, code: str = "", status: int = 0, message: str = "", headers: Mapping[str, str] | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import msgspec
+
 from corereg.oci.digest import Digest
 from corereg.oci.errors import NameInvalid, TagInvalid, quoted
 
@@ -35,6 +37,16 @@ class Tag(str):
             rule = "use 1 to 128 of A-Z a-z 0-9 . _ -, not starting with . or -"
             raise TagInvalid(f"tag {quoted(text)} is not valid; {rule}")
         return cls(text)
+
+
+class Artifact(msgspec.Struct, frozen=True):
+    """One manifest of one repository, by its digest: what plugins are asked about."""
+
+    repository: str
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.repository}@{self.digest}"
 
 
 def parse_reference(text: str) -> Digest | Tag:

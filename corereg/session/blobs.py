@@ -59,6 +59,8 @@ class Blobs(Door):
             if repository_id is None:
                 raise BlobUnknown
             await self._check_unused(change.tx, repository_id, "blob", str(digest))
+            blob = await self._house.catalog.blob_of(change.tx, repository, digest)
+            change.describe(size=blob.size if blob else None)
             if not await self._house.catalog.unlink_blob(change.tx, repository_id, str(digest)):
                 raise BlobUnknown
 
@@ -77,10 +79,11 @@ class Blobs(Door):
             if await catalog.blob_of(change.tx, origin, digest) is None:
                 raise BlobUnknown  # deleted a moment ago
             repository_id = await catalog.ensure_repository(change.tx, repository)
-            blob = await catalog.link_blob(change.tx, repository_id, digest)
-            if blob is None:
+            linked = await catalog.link_blob(change.tx, repository_id, digest)
+            if linked is None:
                 raise BlobUnknown
-            change.describe(size=blob.size)
+            blob, new = linked
+            change.describe(size=blob.size, new=new)
         return blob
 
     async def _mount_origin(self, repository: str, digest: Digest, source: str | None) -> str | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 
-from corereg.access import Action, Grant, Identity, Refusal, allowed
+from corereg.access import SYSTEM_SCOPE, Action, Grant, Identity, Refusal, allowed
 from corereg.config import ProtocolConfig
 from corereg.events import Operation
 from corereg.oci.errors import (
@@ -22,6 +22,7 @@ from corereg.store.catalog import Catalog
 from corereg.store.database import Database, Transaction
 from corereg.store.journal import Happening, Journal
 from corereg.store.rights import Rights
+from corereg.store.settings import Settings
 from corereg.store.storage import Storage
 from corereg.store.uploads import Uploads
 
@@ -41,6 +42,8 @@ class SignInNeeded(Unauthorized):
 class Refused(OCIError):
     """A policy said no."""
 
+    verbatim = True
+
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message, detail=refusal.detail)
         self.code, self.status = refusal.code, refusal.status  # one class for all a policy may answer
@@ -57,6 +60,7 @@ class House(msgspec.Struct, frozen=True):
     rights: Rights
     plugins: Plugins
     protocol: ProtocolConfig
+    settings: Settings
 
 
 class Change:
@@ -65,6 +69,8 @@ class Change:
     def __init__(self, operation: Operation, tx: Transaction) -> None:
         self.operation = operation
         self.tx = tx
+        self.more: list[Operation] = []
+        """What else happens in the same transaction; asked and told like the operation itself."""
         self.details: dict[str, Any] = dict(operation.details)
         self.changed: dict[str, bool] = {}
 
@@ -136,11 +142,14 @@ class Door:
             message = f"the token of {name} does not cover this; ask for a token with the scope {scope}"
             return SignInNeeded(message, scope, insufficient=True)
         message = f"{name} may not {_said(action)}: no grant allows it; ask an administrator of this registry"
+        if action.resource == "repository" and action.scope != SYSTEM_SCOPE:
+            # Harbor's words first: there are clients that look for them.
+            message = f"unauthorized to access repository: {action.scope}, action: {action.action}: {message}"
         return Denied(message)
 
-    async def _require(self, action: str, repository: str) -> None:
-        if not allowed(self.grants, Action("repository", action, repository)):
-            raise await self.refusal(Action("repository", action, repository))
+    async def _require(self, action: str, repository: str, resource: str = "repository") -> None:
+        if not allowed(self.grants, Action(resource, action, repository)):
+            raise await self.refusal(Action(resource, action, repository))
 
     async def _admit(self, operation: Operation) -> None:
         refusal = await self._house.plugins.admit(operation)
@@ -161,32 +170,39 @@ class Door:
         return happening
 
     @asynccontextmanager
-    async def change(self, operation: Operation, *, needs: Action | None = None) -> AsyncGenerator[Change]:
+    async def change(
+        self, operation: Operation, *, needs: Action | None = None, more: Sequence[Operation] = ()
+    ) -> AsyncGenerator[Change]:
         """The way every change goes: require, admit, then act, commit hooks and journal in one transaction.
 
-        The body writes with `Change.tx`. An exception in it rolls everything back.
+        The body writes with `Change.tx`. An exception in it rolls everything back. `more` are further operations that
+        happen with the first or not at all.
         """
         if needs is not None:
             await self.require(needs)
-        await self._admit(operation)
+        for each in (operation, *more):
+            await self._admit(each)
         house = self._house
         async with house.database.transaction() as tx:
             change = Change(operation, tx)
+            change.more += more
             yield change
-            refusal = await house.plugins.commit(change.operation, tx)
-            if refusal is not None:
-                raise Refused(refusal)
+            for each in (change.operation, *change.more):
+                refusal = await house.plugins.commit(each, tx)
+                if refusal is not None:
+                    raise Refused(refusal)
             for revoke in (False, True):
                 await house.rights.change(
                     tx, [s for s, hard in change.changed.items() if hard is revoke], revoke=revoke
                 )
-            await house.journal.append(tx, self._told(change))
+            await house.journal.append(tx, self._told(change.operation, change.details))
+            for each in change.more:
+                await house.journal.append(tx, self._told(each, each.details))
         house.journal.committed()
         if change.changed:
             await house.rights.refresh(now=True)
 
-    def _told(self, change: Change) -> Happening:
-        done = change.operation
+    def _told(self, done: Operation, details: Mapping[str, Any]) -> Happening:
         return self._happened(
             done.kind,
             later=False,
@@ -196,7 +212,7 @@ class Door:
             media_type=done.media_type,
             size=done.size,
             source=done.source,
-            details=change.details or None,
+            details=details or None,
         )
 
     # ---- what deletions ask ----

@@ -150,7 +150,9 @@ class Manifests(Door):
             current = await catalog.manifest_head(repository, reference, tx)
             precondition.check(current.digest if current else None)
         repository_id = await catalog.ensure_repository(tx, repository)
-        if await catalog.put_manifest(tx, repository_id, digest, manifest):
+        new = await catalog.put_manifest(tx, repository_id, digest, manifest)
+        change.describe(new=new)
+        if new:
             # One that was there already was checked when it came, and what it needs cannot be deleted since.
             await self._check_members(tx, repository, repository_id, manifest)
         moved = {}
@@ -194,11 +196,17 @@ class Manifests(Door):
             if repository_id is None:
                 raise await self._manifest_unknown(repository, reference)
             await self._check_unused(change.tx, repository_id, "manifest", str(reference))
-            change.describe(tags=tuple(await catalog.tags_of(change.tx, repository_id, str(reference))))
+            found = await catalog.manifest_head(repository, reference, change.tx)
+            change.describe(
+                tags=tuple(await catalog.tags_of(change.tx, repository_id, str(reference))),
+                size=found.size if found else None,
+                media_type=found.media_type if found else None,
+            )
             if not await catalog.delete_manifest(change.tx, repository_id, str(reference)):
                 raise await self._manifest_unknown(repository, reference)
 
     async def _delete_tag(self, repository: str, tag: Tag) -> None:
+        """The tag alone; its manifest stays."""
         operation = self.operation("tag.delete", repository=repository, tags=(str(tag),))
         async with self.change(operation) as change:
             catalog = self._house.catalog

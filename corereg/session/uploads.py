@@ -51,9 +51,10 @@ class Transfers(Door):
         try:
             async with self.change(operation) as change:
                 repository_id = await house.catalog.ensure_repository(change.tx, upload.repository)
-                blob = await house.catalog.put_blob(
+                blob, new = await house.catalog.put_blob(
                     change.tx, repository_id, str(digest), committed.size, committed.key
                 )
+                change.describe(new=new)
                 await house.uploads.remove(change.tx, committed)
         except OCIError:
             await house.uploads.cancel(upload)  # refused: a retry starts anew; the bytes wait for the collector

@@ -14,12 +14,13 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 from sqlalchemy.dialects import postgresql
 
-from corereg.access import Grant
+from corereg.access import Grant, scopes_of
 from corereg.oci.digest import Digest
 from corereg.oci.manifest import Descriptor, Manifest
 from corereg.oci.names import Tag
 from corereg.store.database import Database, Query, Row, Transaction, now
 from corereg.store.schema import blob_links, blobs, manifest_members, manifests, repositories, tags
+from corereg.store.scopes import covered
 
 
 class StoredManifest(msgspec.Struct, frozen=True):
@@ -127,6 +128,38 @@ USERS_OF_MEMBER = Query(
     )
     .limit(1)
 )
+
+CONTENTS = Query(
+    sa.select(manifests.c.digest, manifests.c.media_type, manifests.c.size, manifests.c.subject).where(
+        manifests.c.repository_id == bindparam("repository_id")
+    )
+)
+MEMBERS = Query(
+    sa.select(manifest_members.c.digest, manifest_members.c.member, manifest_members.c.kind).where(
+        manifest_members.c.repository_id == bindparam("repository_id")
+    )
+)
+MEMBERS_OF = Query(
+    sa.select(manifest_members.c.member, manifest_members.c.kind).where(
+        manifest_members.c.repository_id == bindparam("repository_id"), manifest_members.c.digest == bindparam("digest")
+    )
+)
+REFERRERS_OF = Query(
+    sa.select(manifests.c.digest).where(
+        manifests.c.repository_id == bindparam("repository_id"), manifests.c.subject == bindparam("subject")
+    )
+)
+LINKS = Query(
+    sa.select(blob_links.c.digest, blobs.c.size)
+    .select_from(blob_links.join(blobs, blobs.c.digest == blob_links.c.digest))
+    .where(blob_links.c.repository_id == bindparam("repository_id"))
+)
+ALL_TAGS = Query(
+    sa.select(tags.c.name, tags.c.digest)
+    .where(tags.c.repository_id == bindparam("repository_id"))
+    .order_by(tags.c.name)
+)
+DELETE_REPOSITORY = Query(sa.delete(repositories).where(repositories.c.id == bindparam("repository_id")))
 
 DELETE_TAG = Query(
     sa.delete(tags).where(tags.c.repository_id == bindparam("repository_id"), tags.c.name == bindparam("name"))
@@ -255,16 +288,12 @@ class Catalog:
 
     async def repositories(self, grants: Iterable[Grant], last: str, limit: int) -> Page:
         """Names of the repositories that `grants` let their holder pull, in byte order; filtered in SQL."""
-        conditions = [
-            _scope_condition(grant.scope)
-            for grant in grants
-            if grant.resource in {"*", "repository"} and grant.actions & {"*", "pull"} and grant.scope != "system"
-        ]
-        if not conditions:
+        scopes = scopes_of(grants, "repository", "pull")
+        if not scopes:
             return Page([], more=False)
         rows = await self.database.rows(
             sa.select(repositories.c.name)
-            .where(repositories.c.name > last, sa.or_(*conditions))
+            .where(repositories.c.name > last, covered(self.database, repositories.c.name, scopes))
             .order_by(repositories.c.name)
             .limit(limit + 1)
         )
@@ -316,21 +345,25 @@ class Catalog:
             raise RuntimeError(message)
         return found
 
-    async def put_blob(self, tx: Transaction, repository_id: int, digest: str, size: int, key: str) -> StoredBlob:
-        """Record the blob and let the repository serve it; the row that holds, ours or an earlier one."""
+    async def put_blob(
+        self, tx: Transaction, repository_id: int, digest: str, size: int, key: str
+    ) -> tuple[StoredBlob, bool]:
+        """Record the blob and let the repository serve it; the row that holds, ours or an earlier one, and whether the
+        repository did not serve it before.
+        """
         at = now()
         await tx.execute(self._insert_blob, digest=digest, size=size, key=key, at=at)
-        await tx.execute(self._insert_link, repository_id=repository_id, digest=digest, at=at)
+        new = await tx.execute(self._insert_link, repository_id=repository_id, digest=digest, at=at)
         row = await tx.row(STORED_BLOB, digest=digest)
-        return StoredBlob(*row) if row else StoredBlob(digest, size, key)
+        return (StoredBlob(*row) if row else StoredBlob(digest, size, key)), bool(new)
 
-    async def link_blob(self, tx: Transaction, repository_id: int, digest: str) -> StoredBlob | None:
-        """Let the repository serve a blob that is stored already; None when it is not."""
+    async def link_blob(self, tx: Transaction, repository_id: int, digest: str) -> tuple[StoredBlob, bool] | None:
+        """Let the repository serve a blob that is stored, and whether it did not before; None when it is not stored."""
         row = await tx.row(STORED_BLOB, digest=digest)
         if row is None:
             return None
-        await tx.execute(self._insert_link, repository_id=repository_id, digest=digest, at=now())
-        return StoredBlob(*row)
+        new = await tx.execute(self._insert_link, repository_id=repository_id, digest=digest, at=now())
+        return StoredBlob(*row), bool(new)
 
     async def put_manifest(self, tx: Transaction, repository_id: int, digest: Digest, manifest: Manifest) -> bool:
         """Record the manifest under `digest` (its own, or another algorithm's of the same bytes); whether it is new."""
@@ -379,6 +412,42 @@ class Catalog:
         """The repository serves the blob no longer; its bytes stay for the others and for the collector."""
         return bool(await tx.execute(DELETE_LINK, repository_id=repository_id, digest=digest))
 
+    async def contents(
+        self, repository_id: int, source: Database | Transaction | None = None
+    ) -> list[tuple[str, str, int, str | None]]:
+        """(digest, media type, size, subject) of every manifest of the repository."""
+        rows = await (source or self.database).rows(CONTENTS, repository_id=repository_id)
+        return [(row[0], row[1], row[2], row[3]) for row in rows]
+
+    async def members(self, repository_id: int, source: Database | Transaction | None = None) -> Sequence[Row]:
+        """(manifest, member, kind) of all manifests of the repository."""
+        return await (source or self.database).rows(MEMBERS, repository_id=repository_id)
+
+    async def members_of(self, repository_id: int, digest: str) -> Sequence[Row]:
+        """(member, kind) of one manifest."""
+        return await self.database.rows(MEMBERS_OF, repository_id=repository_id, digest=digest)
+
+    async def referrers_of(self, repository_id: int, subject: str, tx: Transaction | None = None) -> list[str]:
+        """Digests of the manifests whose subject is `subject`."""
+        rows = await (tx or self.database).rows(REFERRERS_OF, repository_id=repository_id, subject=subject)
+        return [row[0] for row in rows]
+
+    async def links(self, repository_id: int, source: Database | Transaction | None = None) -> dict[str, int]:
+        """Size of every blob the repository may serve, by digest."""
+        rows = await (source or self.database).rows(LINKS, repository_id=repository_id)
+        return {row[0]: row[1] for row in rows}
+
+    async def all_tags(self, repository_id: int, source: Database | Transaction | None = None) -> dict[str, list[str]]:
+        """Every tag of the repository, by the digest it points at."""
+        found: dict[str, list[str]] = {}
+        for name, digest in await (source or self.database).rows(ALL_TAGS, repository_id=repository_id):
+            found.setdefault(digest, []).append(name)
+        return found
+
+    async def delete_repository(self, tx: Transaction, repository_id: int) -> None:
+        """Forget the repository and all that hangs on it; bytes stay for others and for the collector."""
+        await tx.execute(DELETE_REPOSITORY, repository_id=repository_id)
+
     async def user_of(self, tx: Transaction, repository_id: int, member: str) -> str | None:
         """A manifest of the repository that needs `member`, or None."""
         row = await tx.row(USERS_OF_MEMBER, repository_id=repository_id, member=member)
@@ -397,15 +466,6 @@ def _among(dialect: str, column: sa.Column[Any]) -> sa.ColumnElement[bool]:
 
 def _page(rows: Sequence[Row], limit: int) -> Page:
     return Page([row[0] for row in rows[:limit]], len(rows) > limit)
-
-
-def _scope_condition(scope: str) -> sa.ColumnElement[bool]:
-    if scope == "*":
-        return sa.true()
-    if scope.endswith("/*"):
-        prefix = scope[:-1]
-        return sa.and_(repositories.c.name >= prefix, repositories.c.name < prefix[:-1] + chr(ord("/") + 1))
-    return repositories.c.name == scope
 
 
 def _descriptor(digest: Digest, manifest: Manifest) -> str:

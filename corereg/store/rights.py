@@ -39,8 +39,8 @@ class Rights:
         self._changed: dict[str, int] = {}
         self._revoked: dict[str, int] = {}
         self._read_at = -INTERVAL
-        self.on_keys: Callable[[], Awaitable[None]] | None = None
-        """Called when another node, or this one, has changed the keys."""
+        self.on_change: dict[str, Callable[[], Awaitable[None]]] = {}
+        """What is called when a subject that is no person (the keys, the settings) was changed, here or elsewhere."""
 
     async def refresh(self, *, now: bool = False) -> None:
         """Learn of new changes, if the last look is more than a second ago or `now` is asked."""
@@ -54,8 +54,8 @@ class Rights:
             self._changed[subject] = serial
             self._revoked[subject] = revoked
             newest = max(newest, serial)
-        if self.on_keys is not None and any(row[0] == KEYS for row in rows):
-            await self.on_keys()
+        for subject in {row[0] for row in rows} & self.on_change.keys():
+            await self.on_change[subject]()
         # Last, when all of it is applied: whoever is stamped with this serial has been checked against all of it.
         self.serial = max(self.serial, newest)
 

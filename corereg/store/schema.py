@@ -174,6 +174,15 @@ signing_keys = sa.Table(
     sa.Column("retired_at", sa.BigInteger),
 )
 
+# Values (JSON) of settings that were changed while running; who declares one has its default.
+settings = sa.Table(
+    "settings",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+    sa.Column("updated_at", sa.BigInteger, nullable=False),
+)
+
 CORE = Schema("core", metadata, Path(__file__).with_name("migrations"))
 
 

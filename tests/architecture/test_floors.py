@@ -35,6 +35,7 @@ FLOORS = {
     "corereg.store": 4,  # what is kept
     "corereg.tokens": 3,
     "corereg.events": 3,
+    "corereg.errors": 2,
     "corereg.messages": 2,  # words
     "corereg.access": 2,
     "corereg.config": 1,

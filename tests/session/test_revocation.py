@@ -250,15 +250,14 @@ async def test_a_revocation_is_not_passed_over_while_new_keys_are_read(tmp_path:
     async with two_nodes(tmp_path) as (first, second, here, there):
         bearer = await token(here, "alice", "repository:demo/app:pull")
         assert (await tags(there, bearer)).status_code == 404
-        reload, meanwhile = second.rights.on_keys, []
-        assert reload is not None
+        reload, meanwhile = second.rights.on_change[rights.KEYS], []
 
         async def slowly() -> None:
             meanwhile.append(second.rights.serial)
             await anyio.sleep(0.2)
             await reload()
 
-        second.rights.on_keys = slowly
+        second.rights.on_change[rights.KEYS] = slowly
         before = second.rights.serial
         await first.rotate_keys()
         await change(first, "user:alice", revoke=True)

@@ -1,0 +1,237 @@
+"""Pages of lists as Harbor's API asks for them: ``page``, ``page_size``, and the grammars of ``q`` and ``sort``.
+
+``q=k1=v1,k2=~v2,k3=[min~max],k4={a b},k5=(a b)``: equal, contains (any case), from-to (either end may be left out,
+both are inside), any of, all of. A comma parts the terms, a backslash takes the next character as it is, quotes keep a
+value a text. A value is a time (``2006-01-02T15:04:05``), else a number, else a text. ``sort=a,-b``. Names that a list
+does not have are ignored, in both; what cannot be read is a 400.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote
+
+import msgspec
+import sqlalchemy as sa
+
+from corereg.errors import BadRequest
+from corereg.store.database import Database, Row
+
+LARGEST_PAGE = 100
+LARGEST_NUMBER = 2**63 - 1
+
+Value = int | str | datetime
+
+
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """The parameters that every list takes; a list with more of them inherits.
+
+    A `page_size` of 0 or -1 asks for everything.
+    """
+
+    q: str = ""
+    sort: str = ""
+    page: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_NUMBER)] = 1
+    page_size: Annotated[int, msgspec.Meta(ge=-1, le=LARGEST_PAGE)] = 10
+
+    @property
+    def limit(self) -> int | None:
+        """How many items a page has; None for all."""
+        return self.page_size if self.page_size > 0 else None
+
+    @property
+    def offset(self) -> int:
+        """How many items stand before the page."""
+        return min((self.page - 1) * (self.limit or 0), LARGEST_NUMBER)
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """What ``q`` asks. Raises BadRequest."""
+        return parse_q(self.q)
+
+    @property
+    def order(self) -> tuple[tuple[str, bool], ...]:
+        """What ``sort`` asks: names, and whether downwards."""
+        words = (word.strip() for word in self.sort.split(","))
+        return tuple((word.lstrip("+-"), word.startswith("-")) for word in words if word.lstrip("+-"))
+
+
+class Term(msgspec.Struct, frozen=True):
+    """One term of ``q``. `how`: ``is``, ``like``, ``range`` (two values, either may be None), ``any``, ``all``."""
+
+    key: str
+    how: Literal["is", "like", "range", "any", "all"]
+    values: tuple[Value | None, ...]
+
+    @property
+    def value(self) -> Value | None:
+        """The first value."""
+        return self.values[0] if self.values else None
+
+    @property
+    def text(self) -> str:
+        """The first value as it was written, for columns of text."""
+        return _text(self.value)
+
+
+_camel = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_escaped = re.compile(r"\\(.)", re.DOTALL)
+_moment = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}\Z")
+_number = re.compile(r"-?[0-9]{1,18}\Z")
+_operator = re.compile(r"(.+)__(icontains|in|gte|lte|gt|lt|exact)\Z")
+
+
+def parse_q(text: str) -> tuple[Term, ...]:
+    """The terms of a ``q``. Raises BadRequest, naming the term that cannot be read."""
+    text = unquote(text)  # Harbor's server undoes the encoding once more, and its clients count on it
+    return tuple(_term(part) for part in _split(text, ",") if part.strip()) if text.strip() else ()
+
+
+def _split(text: str, mark: str) -> list[str]:
+    """`text` at each `mark` that no backslash takes and no bracket holds."""
+    parts, part, depth, escaped = [], "", 0, False
+    for char in text:
+        if escaped or char == "\\":
+            escaped = not escaped
+        elif char in "[{(":
+            depth += 1
+        elif char in "]})":
+            depth -= 1
+        elif char == mark and depth <= 0:
+            parts.append(part)
+            part = ""
+            continue
+        part += char
+    return [*parts, part]
+
+
+def _term(text: str) -> Term:
+    key, equals, value = text.partition("=")
+    key, value = key.strip(), value.strip()
+    if not equals or not key or not value:
+        message = f"q: {text.strip()[:60]!r} is no term; write key=value"
+        raise BadRequest(message)
+    if value.startswith("~"):
+        return Term(_snake(key), "like", (_plain(value[1:]),))
+    for opening, closing, how in (("{", "}", "any"), ("(", ")", "all")):
+        if value.startswith(opening):
+            inner = _inside(text, value, closing)
+            return Term(_snake(key), how, tuple(_value(part) for part in _split(inner, " ") if part))  # type: ignore[arg-type]  # two of the words above
+    if value.startswith("["):
+        ends = _split(_inside(text, value, "]"), "~")
+        if len(ends) != 2:
+            message = f"q: {text.strip()[:60]!r} is no range; write key=[from~to]"
+            raise BadRequest(message)
+        return Term(_snake(key), "range", tuple(_value(end) if end.strip() else None for end in ends))
+    return _suffixed(key, value) or Term(_snake(key), "is", (_value(value),))
+
+
+def _suffixed(key: str, value: str) -> Term | None:
+    """``key__gte=3`` and its sisters."""
+    match = _operator.match(key)
+    if match is None:
+        return None
+    name, one = _snake(match[1]), _value(value)
+    match match[2]:
+        case "icontains":
+            return Term(name, "like", (_plain(value),))
+        case "in":
+            return Term(name, "any", (one,))
+        case "gte" | "gt":
+            return Term(name, "range", (one + 1 if match[2] == "gt" and isinstance(one, int) else one, None))
+        case "lte" | "lt":
+            return Term(name, "range", (None, one - 1 if match[2] == "lt" and isinstance(one, int) else one))
+    return Term(name, "is", (one,))
+
+
+def _inside(text: str, value: str, closing: str) -> str:
+    if not value.endswith(closing):
+        message = f"q: {text.strip()[:60]!r} lacks its {closing}"
+        raise BadRequest(message)
+    return value[1:-1]
+
+
+def _snake(key: str) -> str:
+    return _camel.sub("_", key).lower()
+
+
+def _plain(text: str) -> str:
+    return _escaped.sub(r"\1", text)
+
+
+def _value(text: str) -> Value:
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        return _plain(text[1:-1])
+    if _number.match(text):
+        return int(text)
+    if _moment.match(text):
+        try:
+            return datetime.fromisoformat(text).replace(tzinfo=UTC)
+        except ValueError:
+            return text
+    return _plain(text)
+
+
+# ---- in SQL ----
+
+Fields = Mapping[str, sa.ColumnElement[Any]]
+"""Names that ``q`` and ``sort`` may use, and the columns they mean."""
+
+
+def conditions(listing: Listing, fields: Fields) -> list[sa.ColumnElement[bool]]:
+    """The WHERE of a list. Times are compared with columns of microseconds. Raises BadRequest."""
+    return [_condition(term, fields[term.key]) for term in listing.terms if term.key in fields]
+
+
+def _condition(term: Term, column: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    match term.how:
+        case "like":
+            return column.icontains(term.text, autoescape=True)
+        case "any":
+            return column.in_([_fit(value, column) for value in term.values])
+        case "all":
+            return sa.and_(*(column == _fit(value, column) for value in term.values))
+        case "range":
+            first, last = term.values
+            ends = [column >= _fit(first, column)] if first is not None else []
+            return sa.and_(sa.true(), *ends, *([column <= _fit(last, column)] if last is not None else []))
+    return sa.and_(column == _fit(term.value, column))
+
+
+def _fit(value: Value | None, column: sa.ColumnElement[Any]) -> Any:
+    """The value as the column keeps it; what cannot be one of its values equals nothing."""
+    if isinstance(column.type, sa.Integer):
+        if isinstance(value, datetime):
+            return int(value.timestamp()) * 1_000_000
+        words = {"true": 1, "false": 0}
+        return value if isinstance(value, int) else words.get(_text(value).lower(), sa.null())
+    return _text(value)
+
+
+def _text(value: Value | None) -> str:
+    return value.strftime("%Y-%m-%dT%H:%M:%S") if isinstance(value, datetime) else "" if value is None else str(value)
+
+
+async def page(
+    database: Database,
+    select: sa.Select[Any],
+    listing: Listing,
+    fields: Fields,
+    *default: sa.ColumnElement[Any],
+) -> tuple[Sequence[Row], int]:
+    """One page of `select`, and how many rows all pages have: two statements, however many rows there are.
+
+    `default` is the order where ``sort`` names nothing; its last column should be unique, or pages overlap.
+    """
+    select = select.where(*conditions(listing, fields))
+    counted = select.order_by(None).with_only_columns(sa.func.count(), maintain_column_froms=True)
+    wanted = [fields[name].desc() if down else fields[name].asc() for name, down in listing.order if name in fields]
+    ordered = select.order_by(None).order_by(*wanted, *default)
+    if listing.limit is not None:
+        ordered = ordered.limit(listing.limit).offset(listing.offset)
+    total = await database.row(counted)
+    return await database.rows(ordered), int(total[0]) if total else 0
