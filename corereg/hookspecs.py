@@ -35,19 +35,20 @@ def provide_hooks() -> Any:
     """Give further hooks, which this plugin asks and others implement.
 
     Asked: once, at start-up, before any other hook. The answer is a module or class whose functions are marked with
-    ``hookspec``; who asks them calls ``registry.plugins.asked(name)``.
+    ``hookspec``; their owner asks with ``registry.plugins.asked(name)``, others implement them with
+    ``@hookimpl(optionalhook=True)``.
     Order: every plugin; two hooks of one name are an error.
     None: no further hooks.
     Raises: anything; the registry does not start and says so.
     Example::
 
-        class Hooks:
-            @hookspec
-            async def describe_artifacts(artifacts):
-                "Say what you know about artifacts: a mapping for each."
-
         @hookimpl
         def provide_hooks():
+            class Hooks:
+                @hookspec
+                async def describe_builds(artifacts):
+                    "Say which build made an artifact, for each of them."
+
             return Hooks
     """
 
