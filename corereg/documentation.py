@@ -74,6 +74,8 @@ def _page(name: str, function: Any) -> HookPage:
         raise ValueError(f"hook {name}: its docstring lacks {', '.join(missing) or f'the order {LABELS}'}")
     is_async = inspect.iscoroutinefunction(function)
     signature = inspect.signature(function)
+    own = [each for each in signature.parameters.values() if each.name != "self"]
+    signature = signature.replace(parameters=own)
     return HookPage(
         name,
         f"{name}({', '.join(signature.parameters)})",

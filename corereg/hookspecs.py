@@ -46,7 +46,7 @@ def provide_hooks() -> Any:
         def provide_hooks():
             class Hooks:
                 @hookspec
-                async def describe_builds(artifacts):
+                async def describe_builds(self, artifacts):
                     "Say which build made an artifact, for each of them."
 
             return Hooks
