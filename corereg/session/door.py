@@ -75,7 +75,8 @@ class Change:
         self.changed: dict[str, bool] = {}
 
     def describe(self, **fields: Any) -> None:
-        """Set fields of the operation that are known only now (digest, size, tags)."""
+        """Set fields of the operation that are known only now (digest, size, tags); `details` are added to the rest."""
+        self.details.update(fields.pop("details", {}))
         self.operation = msgspec.structs.replace(self.operation, **fields)
 
     def rights_changed(self, *subjects: str) -> None:
@@ -187,7 +188,8 @@ class Door:
             change = Change(operation, tx)
             change.more += more
             yield change
-            for each in (change.operation, *change.more):
+            done = msgspec.structs.replace(change.operation, details=change.details)
+            for each in (done, *change.more):
                 refusal = await house.plugins.commit(each, tx)
                 if refusal is not None:
                     raise Refused(refusal)
@@ -195,14 +197,13 @@ class Door:
                 await house.rights.change(
                     tx, [s for s, hard in change.changed.items() if hard is revoke], revoke=revoke
                 )
-            await house.journal.append(tx, self._told(change.operation, change.details))
-            for each in change.more:
-                await house.journal.append(tx, self._told(each, each.details))
+            for each in (done, *change.more):
+                await house.journal.append(tx, self._told(each))
         house.journal.committed()
         if change.changed:
             await house.rights.refresh(now=True)
 
-    def _told(self, done: Operation, details: Mapping[str, Any]) -> Happening:
+    def _told(self, done: Operation) -> Happening:
         return self._happened(
             done.kind,
             later=False,
@@ -212,7 +213,7 @@ class Door:
             media_type=done.media_type,
             size=done.size,
             source=done.source,
-            details=details or None,
+            details=done.details or None,
         )
 
     # ---- what deletions ask ----
