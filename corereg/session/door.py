@@ -162,6 +162,13 @@ class Door:
         """An operation of this session's identity."""
         return Operation(kind=kind, identity=self.identity, address=self.address, **fields)
 
+    def happened(self, kind: str, *, repository: str | None = None, details: Mapping[str, str | int]) -> None:
+        """Tell of something that changed nothing, such as a refusal inside a transaction, which is rolled back.
+
+        Counted together with its equals and written within seconds; a crash loses those.
+        """
+        self._happened(kind, later=True, repository=repository, details=tuple(sorted(details.items())))
+
     def _happened(self, kind: str, *, later: bool, **fields: Any) -> Happening:
         happening = Happening(
             kind=kind, actor=self.identity.name, subject=self.identity.subject, address=self.address, **fields
