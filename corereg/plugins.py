@@ -460,8 +460,8 @@ async def _or_reject(plugin: str, hook: str, ask: Callable[..., Any], *arguments
 async def _or_refuse(plugin: str, hook: str, ask: Callable[..., Any], *arguments: Any) -> Refusal | None:
     try:
         return await ask(*arguments)  # type: ignore[no-any-return]  # by the hook's specification
-    except OCIError:
-        raise
+    except (OCIError, DatabaseError):
+        raise  # a database that is away is no refusal: what is written is rolled back, and the client comes again
     except Exception:
         log.exception("plugin %s failed in %s; the operation is refused", plugin, hook)
         return Refusal(_failed(plugin, hook))
