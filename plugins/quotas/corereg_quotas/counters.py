@@ -136,7 +136,7 @@ async def add(tx: Transaction, namespace: Namespace, hard: int) -> int:
         created_at=at,
         updated_at=at,
     )
-    await tx.execute(new.on_conflict_do_nothing(index_elements=["namespace_id"]))
+    await tx.execute(new.on_conflict_do_nothing())  # of number or name: who comes second has waited
     row = await tx.row(BY_NAMESPACE, namespace=namespace.name)
     used = await settle(tx, counter_of(row)) if row else 0
     if parent is not None:  # what stands below the new namespace counts there now

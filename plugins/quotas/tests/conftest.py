@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from corereg import EVERYTHING, Config, Registry, Session
@@ -20,13 +23,35 @@ def projects() -> Projects:
 
 
 @pytest.fixture
-def make_registry(tmp_path: Path, projects: Projects) -> Callable[..., Registry]:
+def database(corereg_database: str | None) -> Iterator[str | None]:
+    """A new database on the server that ``--corereg-database`` names; None is SQLite in the test's folder."""
+    if corereg_database is None:
+        yield None
+        return
+    name = f"quotas_{secrets.token_hex(6)}"
+    asyncio.run(_execute(corereg_database, f"CREATE DATABASE {name}"))
+    yield urlsplit(corereg_database)._replace(path=f"/{name}").geturl()
+    asyncio.run(_execute(corereg_database, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+async def _execute(server: str, statement: str) -> None:
+    connection = await asyncpg.connect(server)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+def make_registry(tmp_path: Path, projects: Projects, database: str | None) -> Callable[..., Registry]:
     """One more registry on the same data; `quotas` False is a time without this plugin."""
     storage = MemoryStorage()
+    environment = {} if database is None else {"COREREG__DATABASE__URL": database}
+    config = Config.load(None, environment, {"data": tmp_path})
 
-    def make(*plugins: object, quotas: bool = True, **config: Any) -> Registry:
+    def make(*plugins: object, quotas: bool = True) -> Registry:
         mine = [Quotas()] if quotas else []
-        return Registry(Config(data=tmp_path, **config), plugins=[storage, *mine, projects, *plugins])
+        return Registry(config, plugins=[storage, *mine, projects, *plugins])
 
     return make
 
