@@ -49,6 +49,6 @@ def _below(column: sa.ColumnElement[Any], prefix: str) -> sa.ColumnElement[bool]
 
 
 def _first_word(database: Database, column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
-    if database.dialect == "postgresql":
-        return sa.func.split_part(column, "/", 1, type_=sa.Text)
+    if database.dialect == "postgresql":  # a name without a slash has no first word, here as there
+        return sa.func.substr(column, 1, sa.func.greatest(sa.func.strpos(column, "/") - 1, 0), type_=sa.Text)
     return sa.func.substr(column, 1, sa.func.instr(column, "/") - 1, type_=sa.Text)
