@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -59,6 +60,23 @@ def test_what_needs_no_registry_loads_none(house: Path, words: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=house)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("words", ["--help", "user --help", "user create --help"], ids=lambda words: words)
+def test_help_about_plugins_loads_no_library_that_they_work_with(tmp_path: Path, words: str) -> None:
+    """The first-party plugins, as without a configuration; a person waits for help, and for each word's completion."""
+    code = (
+        "import sys; from corereg.cli import cli\n"
+        f"try: cli.main({words.split()!r}, prog_name='corereg')\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print(sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    *shown, loaded = done.stdout.splitlines()
+    assert any("user" in line for line in shown)
+    libraries = {name for name in ast.literal_eval(loaded) if not name.startswith(("_", "corereg"))}
+    assert libraries - sys.stdlib_module_names <= {"click", "msgspec", "pluggy", "typing_extensions"}
+    assert "asyncio" not in libraries
 
 
 def test_the_version(corereg: Corereg) -> None:
