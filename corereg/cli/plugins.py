@@ -135,12 +135,12 @@ def _page(page: HookPage) -> Iterator[str]:
 )
 @click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=".", metavar="DIR", help="Where.")
 def new(name: str, kind: str, into: Path) -> None:
-    r"""Begin a plugin of your own: files that work, pass their tests, and wait to be changed.
+    """Begin a plugin of your own: files that work, pass their tests, and wait to be changed.
 
     \b
       corereg plugins new no_latest --kind policy
       corereg plugins new badges
-    """
+    """  # noqa: D301 - click looks for the character, not for its name
     from corereg.cli.scaffold import Scaffold, ScaffoldError
 
     try:

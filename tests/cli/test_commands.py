@@ -8,10 +8,13 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
+from corereg.cli import CommandContext, cli
 from corereg.cli.root import BUILT_IN
 from corereg.plugins import HOOKS
 
@@ -42,6 +45,22 @@ def test_each_word_is_there(corereg: Corereg, name: str) -> None:
     assert result.exit_code == 0
     first = BUILT_IN[name].partition(".")[0]
     assert first.split()[0] in result.stdout
+
+
+def _every_word(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    yield words
+    context = click.Context(command, obj=CommandContext())
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            yield from _every_word(command.get_command(context, name), (*words, name))
+
+
+def test_help_shows_no_mark_of_its_layout(corereg: Corereg, house: Path) -> None:
+    (house / "corereg.toml").unlink()  # the first-party plugins
+    told = {words: corereg(*words, "--help").stdout for words in _every_word(cli, ())}
+    assert ("serve",) in told
+    assert ("user", "create") in told
+    assert [words for words, text in told.items() if "\\" in text or "\b" in text] == []
 
 
 def test_no_command_at_all_is_a_question(corereg: Corereg) -> None:

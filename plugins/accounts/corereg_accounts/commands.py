@@ -116,13 +116,13 @@ def _good_password(password: str) -> str:
 
 @click.group("user")
 def user_group() -> None:
-    r"""Make and change the users of this registry.
+    """Make and change the users of this registry.
 
     \b
     corereg user create alice
     corereg user password alice
     corereg user list
-    """
+    """  # noqa: D301 - click looks for the character, not for its name
 
 
 @user_group.command("create")
