@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import pluggy
@@ -22,9 +22,11 @@ from corereg.access import Grant, Identity, Namespace, Refusal
 from corereg.events import Event, Operation
 from corereg.messages import Request, Route
 from corereg.store.database import Transaction
-from corereg.store.schema import Schema
-from corereg.store.settings import Setting
 from corereg.store.storage import Storage
+
+if TYPE_CHECKING:  # for the types alone: `corereg --help` must not wait for a database driver
+    from corereg.store.schema import Schema
+    from corereg.store.settings import Setting
 
 hookspec = pluggy.HookspecMarker("corereg")
 hookimpl = pluggy.HookimplMarker("corereg")
