@@ -23,7 +23,7 @@ import msgspec
 import pluggy
 
 from corereg import hookspecs
-from corereg.access import Grant, Identity, Namespace, Refusal
+from corereg.access import Grant, Identity, Namespace, Refusal, limited
 from corereg.config import decode_table
 from corereg.config.problems import nearest
 from corereg.events import Event, Operation
@@ -359,16 +359,19 @@ class Plugins:
                 return answer
         return None
 
-    async def check_password(self, name: str, password: str) -> Identity | None:
+    async def check_password(self, name: str, password: str, address: str | None = None) -> Identity | None:
         for plugin, ask in self._check_password:
-            answer = await _or_reject(plugin, "check_password", ask, name, password)
+            answer = await _or_reject(plugin, "check_password", ask, name, password, address)
             if answer is not None:
                 return answer
         return None
 
     async def complete_identity(self, identity: Identity) -> Identity:
+        limits = identity.limits
         for name, ask in self._complete_identity:
             identity = await _or_reject(name, "complete_identity", ask, identity) or identity
+        if limits is not None and identity.limits is None:  # whoever completes an identity does not widen it
+            identity = msgspec.structs.replace(identity, limits=limits)
         return identity
 
     async def resolve_namespace(self, reference: int | str) -> Namespace | None:
@@ -399,7 +402,7 @@ class Plugins:
                 log.exception("plugin %s failed in grants; nothing is granted", name)
                 raise Unauthorized(_failed(name, "grants")) from error
             granted.update(dict.fromkeys(answer or ()))
-        return tuple(granted)
+        return limited(granted, identity.limits)
 
     async def admit(self, operation: Operation) -> Refusal | None:
         for name, ask in self._admit:
