@@ -175,8 +175,8 @@ async def identify(request: Request) -> Identity | None:
 
 
 @hookspec
-async def check_password(name: str, password: str) -> Identity | None:
-    """Say who somebody is, by name and password.
+async def check_password(name: str, password: str, address: str | None) -> Identity | None:
+    """Say who somebody is, by name and password; `address` is the client's, as the gate believes it.
 
     Asked: by ``docker login`` and whenever a request brings Basic credentials that are not cached. Never on a pull with
     a token.

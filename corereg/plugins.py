@@ -357,9 +357,9 @@ class Plugins:
                 return answer
         return None
 
-    async def check_password(self, name: str, password: str) -> Identity | None:
+    async def check_password(self, name: str, password: str, address: str | None = None) -> Identity | None:
         for plugin, ask in self._check_password:
-            answer = await _or_reject(plugin, "check_password", ask, name, password)
+            answer = await _or_reject(plugin, "check_password", ask, name, password, address)
             if answer is not None:
                 return answer
         return None

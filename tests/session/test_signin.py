@@ -133,3 +133,24 @@ async def test_a_database_that_is_away_is_no_wrong_password(tmp_path: Path) -> N
     ):
         for _ in range(10):
             assert (await login(client, "admin", "right or wrong")).status_code == 503
+
+
+class Told:
+    """A plugin that writes down from where people sign in."""
+
+    name = "told"
+
+    def __init__(self) -> None:
+        self.addresses: list[str | None] = []
+
+    @hookimpl
+    async def check_password(self, name: str, address: str | None) -> Identity | None:
+        self.addresses.append(address)
+        return None
+
+
+async def test_who_checks_a_password_hears_the_address(tmp_path: Path) -> None:
+    told = Told()
+    async with scratch(tmp_path, told, people={"alice": Person("alice secret")}) as registry:
+        await registry.signin.password("alice", "alice secret", "192.0.2.7")
+    assert told.addresses == ["192.0.2.7"]
