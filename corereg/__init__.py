@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # for type checkers and editors; the same names as in _HOME b
     from corereg.hookspecs import hookimpl, hookspec
     from corereg.http.app import asgi
     from corereg.http.openapi import openapi_document
-    from corereg.messages import OPEN, SIGNED_IN, Created, Listed, Request, Response, Route
+    from corereg.messages import OPEN, SIGNED_IN, Created, Listed, Request, Response, Route, Told
     from corereg.oci.digest import Digest
     from corereg.oci.errors import (
         BlobUnknown,
@@ -109,6 +109,7 @@ _HOME = {
     "Request": "corereg.messages",
     "Response": "corereg.messages",
     "Route": "corereg.messages",
+    "Told": "corereg.messages",
     "Digest": "corereg.oci.digest",
     "BlobUnknown": "corereg.oci.errors",
     "Denied": "corereg.oci.errors",
@@ -224,6 +225,7 @@ __all__ = [
     "Tag",
     "Term",
     "Threads",
+    "Told",
     "TooManyRequests",
     "Transaction",
     "Unauthorized",
