@@ -45,7 +45,7 @@ FIRST_PARTY = "corereg-"
 
 def specified(namespace: Any) -> tuple[str, ...]:
     """Names of the hooks that a module or class declares, in the order they stand there."""
-    return tuple(name for name, value in vars(namespace).items() if hasattr(value, "corereg_spec"))
+    return tuple(name for name in vars(namespace) if hasattr(getattr(namespace, name), "corereg_spec"))
 
 
 HOOKS = specified(hookspecs)

@@ -239,7 +239,7 @@ async def _require(route: Route, session: Session, segments: Mapping[str, str], 
     if NAMESPACE in segments and namespace is None:
         scope = NOWHERE
     # A refusal repeats the caller's own words: it tells neither what a number is called nor whether it is there.
-    said = _segment.sub(lambda match: segments[match[1]], needs.scope)
+    said = _segment.sub(lambda match: unquote(segments[match[1]]), needs.scope)
     await session.require(Action(needs.resource, needs.action, scope), said=Action(needs.resource, needs.action, said))
 
 
