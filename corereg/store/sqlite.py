@@ -32,6 +32,7 @@ from corereg.store.database import (
     Row,
     Statement,
     Transaction,
+    ValueRefused,
     only_transaction,
 )
 from corereg.store.wal import OWN_SYNC, WriteAheadLog
@@ -239,6 +240,9 @@ def told(name: str) -> Generator[None]:
         yield
     except sqlite3.Error as error:
         raise translated(error, name) from error
+    except (OverflowError, UnicodeEncodeError) as error:
+        message = "a number is too large, or a text holds what is no character"
+        raise ValueRefused(message) from error
     except DBAPIError as error:
         if isinstance(error.orig, sqlite3.Error):
             raise translated(error.orig, name) from error

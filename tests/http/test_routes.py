@@ -43,6 +43,7 @@ from corereg import (
     hookimpl,
 )
 from corereg.http.routes import BODY_LIMIT, Table
+from corereg.store.database import ValueRefused
 from corereg.testing.client import AppTransport
 from corereg.testing.registry import scratch
 
@@ -186,6 +187,8 @@ class Parts:
     async def fail(self, session: Session, name: str) -> None:
         if name == "bug":
             raise ZeroDivisionError
+        if name == "value":
+            raise ValueRefused("a number is too large")
         raise type(ERRORS[name])("no")
 
     async def refuse(self, session: Session) -> None:
@@ -415,6 +418,10 @@ async def test_a_fault_tells_nothing_of_itself(client: httpx2.AsyncClient) -> No
     answer = await client.get(f"{API}/errors/bug")
     assert "ZeroDivision" not in answer.text
     assert "number" in answer.json()["errors"][0]["message"]
+
+
+async def test_a_value_that_the_database_cannot_keep_is_the_callers_fault(client: httpx2.AsyncClient) -> None:
+    assert code(await client.get(f"{API}/errors/value")) == (400, "BAD_REQUEST")
 
 
 @pytest.mark.parametrize("given", ["abc-123", "a" * 128, "req:1/2.3_4+5="])

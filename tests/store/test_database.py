@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -11,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from corereg.store import sqlite as module
-from corereg.store.database import Conflict, Database, DatabaseUnavailable, Query
+from corereg.store.database import Conflict, Database, DatabaseUnavailable, Query, ValueRefused
 from corereg.store.engines import connect
 from corereg.store.schema import CORE, metadata, repositories, upgrade, versions
 
@@ -179,3 +180,39 @@ async def test_nodes_that_start_together_migrate_once(tmp_path: Path) -> None:
 def test_a_database_nobody_knows() -> None:
     with pytest.raises(DatabaseUnavailable, match="no database for 'mysql'"):
         connect("mysql://localhost/registry")
+
+
+@pytest.fixture
+async def chosen(database: Database, corereg_database: str | None) -> AsyncIterator[Database]:
+    """The database of ``--corereg-database``, where one is named."""
+    if corereg_database is None:
+        yield database
+        return
+    opened = connect(corereg_database)
+    await opened.open()
+    await upgrade(opened, [CORE])
+    yield opened
+    await opened.close()
+
+
+BY_NAME = sa.select(repositories.c.id).where(repositories.c.name == sa.bindparam("name"))
+BY_NUMBER = sa.select(repositories.c.id).where(repositories.c.id == sa.bindparam("number"))
+
+
+@pytest.mark.parametrize("wrap", [Query, lambda statement: statement], ids=["query", "plain"])
+async def test_what_no_row_can_hold_is_told_apart_from_a_database_that_is_away(
+    chosen: Database, wrap: Callable[[Any], Any]
+) -> None:
+    by_name, by_number = wrap(BY_NAME), wrap(BY_NUMBER)
+    for values in ({"number": 2**63}, {"number": -(2**63) - 1}):
+        with pytest.raises(ValueRefused):
+            await chosen.rows(by_number, **values)
+        with pytest.raises(ValueRefused):
+            async with chosen.transaction() as tx:
+                await tx.execute(by_number, **values)
+    with pytest.raises(ValueRefused):
+        await chosen.rows(by_name, name="\ud800")
+    if chosen.dialect == "postgresql":
+        with pytest.raises(ValueRefused):
+            await chosen.rows(by_name, name="a\0")
+    assert await chosen.rows(by_number, number=2**63 - 1) == []
