@@ -312,3 +312,30 @@ async def test_the_first_pushes_of_two_processes_meet(
         )
         assert await used(first, "demo") == 1000
         assert not await wrong(second)
+
+
+async def test_a_namespace_made_and_deleted_under_pushes(
+    registry: Registry, projects: Projects, session: Session
+) -> None:
+    """Whoever pushes waits for the one who draws the line, and counts on the right side of it."""
+    await projects.create(registry, "demo")
+    for number in range(4):
+        pushes = [push_blob(session, f"demo/team/app{each % 3}", bytes([number, each])) for each in range(8)]
+        line = projects.delete if "demo/team" in projects.namespaces else projects.create
+        await asyncio.gather(*pushes[:4], line(registry, "demo/team"), *pushes[4:])
+        assert not await wrong(registry)
+    assert await used(registry, "demo") == 4 * 8 * 2
+
+
+async def test_deletes_and_pushes_of_one_blob_meet(registry: Registry, projects: Projects, session: Session) -> None:
+    await projects.create(registry, "demo")
+    for _ in range(5):
+        await asyncio.gather(*(push_blob(session, f"demo/app{number}", A) for number in range(6)))
+        await asyncio.gather(
+            *(session.delete_blob(f"demo/app{number}", digest_of(A)) for number in range(6)),
+            *(push_blob(session, f"demo/new{number}", A) for number in range(3)),
+        )
+        assert await used(registry, "demo") == 1000
+        await asyncio.gather(*(session.delete_repository(f"demo/new{number}") for number in range(3)))
+        assert await used(registry, "demo") == 0
+    assert not await wrong(registry)
