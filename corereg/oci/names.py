@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from corereg.oci.digest import Digest
 from corereg.oci.errors import NameInvalid, TagInvalid, quoted
@@ -14,6 +15,7 @@ _ONE = re.compile(_COMPONENT)
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}+")
 
 
+@lru_cache(maxsize=4096)
 def check_repository(name: str, limit: int = 255) -> str:
     """`name` itself when it is a repository name of at most `limit` characters; else raises `NameInvalid`."""
     if len(name) > limit:
@@ -37,6 +39,7 @@ class Tag(str):
         return cls(text)
 
 
+@lru_cache(maxsize=4096)
 def parse_reference(text: str) -> Digest | Tag:
     """What a URL's ``<reference>`` is: a digest when it holds ``:``, else a tag."""
     return Digest.parse(text) if ":" in text else Tag.parse(text)

@@ -237,7 +237,7 @@ class Catalog:
 
     async def blob(self, repository: str, digest: str) -> StoredBlob | None:
         """The blob, if that repository may serve it."""
-        row = await self.database.row(BLOB, repository=repository, digest=digest)
+        row = await self.database.row(BLOB, repository=repository, digest=str(digest))
         return StoredBlob(row[0], row[1], row[2]) if row else None
 
     async def blob_of(self, tx: Transaction, repository: str, digest: str) -> StoredBlob | None:
