@@ -67,7 +67,7 @@ class SQLiteDatabase(Database):
         self._dialect = sqlite.dialect(paramstyle="named")
         self._compiled: dict[int, Compiled] = {}
         self._queries: list[Query] = []
-        self._lock = anyio.Lock()
+        self._lock = anyio.Lock(fast_acquire=True)
         self._wal: WriteAheadLog | None = None
 
     async def open(self) -> None:
@@ -169,31 +169,38 @@ class SQLiteDatabase(Database):
         with only_transaction(self):
             async with self._lock:
                 try:
-                    await self._begin()
+                    await self._first("BEGIN IMMEDIATE", {})
                     yield SQLiteTransaction(self, self._raw_writer, self._writer)
                     with self.told:
                         self._raw_writer.execute("COMMIT")
                 finally:
                     # Mostly nothing is left to roll back; the wrapper's own notion of a transaction ends here.
-                    self._writer.rollback()
+                    if self._writer.in_transaction():
+                        self._writer.rollback()
                     if self._raw_writer.in_transaction:
                         self._raw_writer.execute("ROLLBACK")
             if durable and self._wal is not None:
                 await self._wal.durable()
 
-    async def _begin(self) -> None:
+    async def execute(self, statement: Query, /, **parameters: Any) -> int:
+        """A statement alone needs no words around it: SQLite makes it whole by itself."""
+        compiled = self.compiled(statement)
+        with only_transaction(self), self.told:
+            async with self._lock:
+                return (await self._first(compiled.sql, compiled.values(parameters))).rowcount
+
+    async def _first(self, sql: str, parameters: Mapping[str, Any]) -> sqlite3.Cursor:
+        """Run a statement that takes the write lock, as soon as no other process has it."""
         deadline = time.monotonic() + LOCK_TIMEOUT
         pause = SHORTEST_PAUSE
         while True:
             try:
-                self._raw_writer.execute("BEGIN IMMEDIATE")
+                return self._raw_writer.execute(sql, parameters)
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise translated(error, self.name) from error
                 await anyio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads waiting processes, hides nothing
                 pause = min(pause * 1.3, LONGEST_PAUSE)
-            else:
-                return
 
 
 class SQLiteTransaction(Transaction):
