@@ -319,9 +319,9 @@ class Catalog:
     async def put_blob(self, tx: Transaction, repository_id: int, digest: str, size: int, key: str) -> StoredBlob:
         """Record the blob and let the repository serve it; the row that holds, ours or an earlier one."""
         at = now()
-        await tx.execute(self._insert_blob, digest=digest, size=size, key=key, at=at)
+        new = await tx.execute(self._insert_blob, digest=digest, size=size, key=key, at=at)
         await tx.execute(self._insert_link, repository_id=repository_id, digest=digest, at=at)
-        row = await tx.row(STORED_BLOB, digest=digest)
+        row = None if new else await tx.row(STORED_BLOB, digest=digest)
         return StoredBlob(*row) if row else StoredBlob(digest, size, key)
 
     async def link_blob(self, tx: Transaction, repository_id: int, digest: str) -> StoredBlob | None:
