@@ -62,10 +62,10 @@ async def put_manifest(session: Session, request: Request, target: Target) -> Re
 
 def _precondition(request: Request) -> Precondition | None:
     """Compare-and-set, which the specification invites clients to use for tags that several write."""
-    match, none_match = request.header(b"if-match"), request.header(b"if-none-match")
+    match, none_match = request.headers.get("if-match"), request.headers.get("if-none-match")
     if match is None and none_match is None:
         return None
-    return Precondition(etags(match or "", weak=False), etags(none_match or ""))
+    return Precondition(None if match is None else etags(match, weak=False), etags(none_match or ""))
 
 
 async def delete_manifest(session: Session, request: Request, target: Target) -> Response:  # noqa: ARG001 - a handler's signature

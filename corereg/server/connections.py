@@ -26,6 +26,8 @@ from hypercorn.protocol.events import Body, EndBody, Event, Request, Response
 from hypercorn.protocol.h11 import STREAM_ID, H2ProtocolAssumedError, H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
 
+from corereg.server.refusals import refusal
+
 FIRST_FINAL_STATUS = 200
 _END = h11.EndOfMessage()
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
@@ -155,6 +157,13 @@ class Lines(H11Protocol):
             await self._flush(self._written(_END))
         else:
             await super().stream_send(event)
+
+    async def _send_error_response(self, status_code: int) -> None:
+        headers, body = refusal(status_code)
+        headers += self.config.response_headers("h11")
+        await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
+        await self._send_h11_event(h11.Data(data=body))
+        await self._send_h11_event(h11.EndOfMessage())
 
     def _written(self, event: Any) -> bytes:
         try:

@@ -32,15 +32,15 @@ MISSING_TOLD = 100
 class Precondition(msgspec.Struct, frozen=True):
     """What must hold of a manifest reference before it is written (RFC 9110 section 13).
 
-    `match`: it must point at one of these digests (``*``: at anything). `none_match`: it must point at none of these
-    (``*``: at nothing).
+    `match`: it must point at one of these digests (``*``: at anything); None is no condition. `none_match`: it must
+    point at none of these (``*``: at nothing).
     """
 
-    match: tuple[str, ...] = ()
+    match: tuple[str, ...] | None = None
     none_match: tuple[str, ...] = ()
 
     def check(self, current: str | None) -> None:
-        if self.match and (current is None or (current not in self.match and "*" not in self.match)):
+        if self.match is not None and (current is None or (current not in self.match and "*" not in self.match)):
             message = f"If-Match does not hold: the reference points at {current or 'nothing'}; read it again"
             raise PreconditionFailed(message)
         if current is not None and (current in self.none_match or "*" in self.none_match):
