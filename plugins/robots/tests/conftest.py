@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from corereg import (
     Identity,
     Namespace,
     Registry,
-    Session,
     asgi,
     hookimpl,
 )
@@ -139,7 +139,7 @@ async def registry(make_registry: Callable[..., Registry]) -> AsyncIterator[Regi
 
 
 class Api:
-    """Harbor's API as one client sees it."""
+    """Harbor's API as one client sees it, and what tests say to it."""
 
     def __init__(self, client: RegistryClient) -> None:
         self.client = client
@@ -154,6 +154,59 @@ class Api:
         content = b"" if body is None else msgspec.json.encode(body)
         return await self.client.request(method, f"/api/v2.0{path}", headers=headers, content=content)
 
+    @staticmethod
+    def access(*rights: str) -> list[dict[str, str]]:
+        """``access("repository:pull")`` as the API takes it."""
+        pairs = (right.split(":") for right in rights)
+        return [{"resource": resource, "action": action, "effect": "allow"} for resource, action in pairs]
+
+    def project_robot(self, project: str, name: str = "ci", *rights: str, **more: Any) -> dict[str, Any]:
+        """The body that asks for a robot of a project."""
+        given = self.access(*(rights or ("repository:pull",)))
+        permission = {"kind": "project", "namespace": project, "access": given}
+        return {"name": name, "level": "project", "permissions": [permission], **more}
+
+    def system_robot(
+        self, name: str = "ci", *permissions: tuple[str, str, tuple[str, ...]], **more: Any
+    ) -> dict[str, Any]:
+        """The body that asks for a robot of the system; each permission is (kind, namespace, rights)."""
+        wanted = permissions or (("system", "/", ("catalog:read",)), ("project", "*", ("repository:pull",)))
+        said = [{"kind": kind, "namespace": place, "access": self.access(*rights)} for kind, place, rights in wanted]
+        return {"name": name, "level": "system", "permissions": said, **more}
+
+    async def made(self, body: dict[str, Any], who: str | Credentials = "admin") -> dict[str, Any]:
+        """What the registry says of a new robot."""
+        answer = await self(who, "POST", "/robots", body)
+        assert answer.status_code == 201, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def shown(self, robot: int, who: str = "admin") -> dict[str, Any]:
+        """A robot as it is shown."""
+        answer = await self(who, "GET", f"/robots/{robot}")
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def changed(self, robot: int, who: str = "admin", **fields: Any) -> httpx2.Response:
+        """PUT the robot as it is shown to the administrator, with other fields."""
+        return await self(who, "PUT", f"/robots/{robot}", {**await self.shown(robot), **fields})
+
+    async def signed_in(self, who: Credentials, scope: str = "repository:alpha/app:pull,push") -> httpx2.Response:
+        """``docker login``."""
+        headers = {"Authorization": who.basic}
+        return await self.client.request("GET", f"/service/token?service=corereg&scope={scope}", headers=headers)
+
+    async def bearer(self, who: Credentials, scope: str = "repository:alpha/app:pull,push") -> dict[str, str]:
+        """Headers with a token."""
+        answer = await self.signed_in(who, scope)
+        assert answer.status_code == 200, answer.text
+        return {"Authorization": f"Bearer {answer.json()['token']}"}
+
+    async def push(self, headers: dict[str, str], repository: str = "alpha/app") -> int:
+        """The status of a push that begins."""
+        return (await self.client.request("POST", f"/v2/{repository}/blobs/uploads/", headers=headers)).status_code
+
 
 @pytest.fixture
 async def api(registry: Registry) -> AsyncIterator[Api]:
@@ -161,29 +214,27 @@ async def api(registry: Registry) -> AsyncIterator[Api]:
         yield Api(client)
 
 
-def access(*rights: str) -> list[dict[str, str]]:
-    """``access("repository:pull")`` as the API takes it."""
-    pairs = (right.split(":") for right in rights)
-    return [{"resource": resource, "action": action, "effect": "allow"} for resource, action in pairs]
+@pytest.fixture
+def api_of() -> Callable[[Registry], Any]:
+    """The API of another registry, in an ``async with`` block."""
+
+    @asynccontextmanager
+    async def open_api(registry: Registry) -> AsyncIterator[Api]:
+        async with RegistryClient(app=asgi(registry), sign_in="never") as client:
+            yield Api(client)
+
+    return open_api
 
 
-def project_robot(project: str, name: str = "ci", *rights: str, **more: Any) -> dict[str, Any]:
-    """The body that asks for a robot of a project."""
-    permission = {"kind": "project", "namespace": project, "access": access(*(rights or ("repository:pull",)))}
-    return {"name": name, "level": "project", "permissions": [permission], **more}
-
-
-def system_robot(name: str = "ci", *permissions: tuple[str, str, tuple[str, ...]], **more: Any) -> dict[str, Any]:
-    """The body that asks for a robot of the system; each permission is (kind, namespace, rights)."""
-    wanted = permissions or (("system", "/", ("catalog:read",)), ("project", "*", ("repository:pull",)))
-    said = [{"kind": kind, "namespace": namespace, "access": access(*rights)} for kind, namespace, rights in wanted]
-    return {"name": name, "level": "system", "permissions": said, **more}
-
-
-async def delete_project(registry: Registry, projects: dict[str, int], name: str) -> None:
+@pytest.fixture
+def delete_project(projects: dict[str, int]) -> Callable[[Registry, str], Awaitable[None]]:
     """As the plugin `projects` does it, as far as others see it."""
-    session: Session = registry.session()
-    operation = session.operation("project.delete", details={"id": projects[name], "name": name})
-    async with session.change(operation, needs=Action("project", "delete", f"{name}/*")) as change:
-        del projects[name]
-        change.rights_changed("*")
+
+    async def delete(registry: Registry, name: str) -> None:
+        session = registry.session()
+        operation = session.operation("project.delete", details={"id": projects[name], "name": name})
+        async with session.change(operation, needs=Action("project", "delete", f"{name}/*")) as change:
+            del projects[name]
+            change.rights_changed("*")
+
+    return delete
