@@ -288,8 +288,8 @@ async def test_an_old_secret_works_for_an_hour(api: Any, ci: dict[str, Any], mon
 async def test_of_three_secrets_the_first_is_out(api: Any, ci: dict[str, Any]) -> None:
     secrets = [ci["secret"]]
     assert (await api.signed_in(credentials(ci))).status_code == 200
-    for _ in range(2):
-        secrets.append((await api("ann", "PATCH", f"/robots/{ci['id']}", {"overlap": True})).json()["secret"])
+    path, body = f"/robots/{ci['id']}", {"overlap": True}
+    secrets += [(await api("ann", "PATCH", path, body)).json()["secret"] for _ in range(2)]
     statuses = [(await api.signed_in(Credentials(ci["name"], each))).status_code for each in secrets]
     assert statuses == [401, 200, 200]
 
