@@ -39,10 +39,10 @@ class LabelReq(msgspec.Struct, frozen=True, kw_only=True):
 
     id: int = 0
     name: str = ""
-    description: str = ""
-    color: str = ""
-    scope: str = ""
-    project_id: int = 0
+    description: str | None = None
+    color: str | None = None
+    scope: str | None = None
+    project_id: int | None = None
 
 
 class LabelResp(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,11 +123,11 @@ class LabelRoutes:
     async def create_label(self, session: Session, body: LabelReq) -> Created[None]:
         """Make a label."""
         if body.scope not in {GLOBAL, PROJECT}:
-            message = f"unsupported label scope {body.scope[:40]!r}; it is g, or p with a project_id"
+            message = f"unsupported label scope {str(body.scope)[:40]!r}; it is g, or p with a project_id"
             raise BadRequest(message)
         namespace = None
         if body.scope == PROJECT:
-            namespace = await self._project(session, body.project_id, "create")
+            namespace = await self._project(session, body.project_id or 0, "create")
         else:
             await session.require(Action("label", "create"))
         return Created((await self._store().create(session, _words(body), namespace)).id)
@@ -198,11 +198,11 @@ def _words(body: LabelReq) -> Words:
     if body.color and not _color.fullmatch(body.color):
         message = f"the color {body.color[:20]!r} is none; write #rrggbb, or leave it out"
         raise BadRequest(message)
-    description = body.description
+    description = body.description or ""
     if len(description) > LONGEST_DESCRIPTION or "\x00" in description:
         message = f"a description has at most {LONGEST_DESCRIPTION} characters, and no NUL among them"
         raise BadRequest(message)
-    return Words(name, description, body.color)
+    return Words(name, description, body.color or "")
 
 
 def _clean(what: str, text: str, longest: int) -> str:

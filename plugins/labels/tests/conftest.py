@@ -25,8 +25,6 @@ from corereg import (
     asgi,
     hookimpl,
 )
-from corereg.config import DatabaseConfig
-from corereg.store.engines import connect
 from corereg.testing.client import Credentials, RegistryClient
 from corereg_labels import Labels
 
@@ -83,14 +81,20 @@ PEOPLE: dict[str, list[Grant]] = {
 }
 
 
+def configured(folder: Path, database_url: str | None) -> Config:
+    """A configuration with all data in one folder, but for a database elsewhere."""
+    return Config.load(overrides={"data": str(folder), "database.url": database_url})
+
+
 @pytest.fixture
-async def database_url(pytestconfig: pytest.Config) -> AsyncIterator[str | None]:
+async def database_url(pytestconfig: pytest.Config, tmp_path: Path) -> AsyncIterator[str | None]:
     """None for SQLite in the test's folder; else a database of the test's own on the server of --corereg-database."""
     url: str | None = pytestconfig.getoption("--corereg-database")
     if url is None or not url.startswith("postgresql"):
         yield None
         return
-    server, name = connect(url), f"labels_{secrets.token_hex(6)}"
+    server = Registry(configured(tmp_path, url), plugins=[Surroundings({}, {})]).database
+    name = f"labels_{secrets.token_hex(6)}"
     await server.open()
     try:
         await server.rows(sa.text(f"CREATE DATABASE {name}"))
@@ -114,7 +118,7 @@ def people() -> dict[str, list[Grant]]:
 async def registry(
     tmp_path: Path, database_url: str | None, projects: dict[str, int], people: dict[str, list[Grant]]
 ) -> AsyncIterator[Registry]:
-    config = Config(data=tmp_path, database=DatabaseConfig(url=database_url))
+    config = configured(tmp_path, database_url)
     async with Registry(config, plugins=[Surroundings(projects, people), Labels]) as registry:
         yield registry
 

@@ -112,6 +112,13 @@ async def test_a_body_of_another_shape(api: Any, body: Any) -> None:
     assert (await api("admin", "POST", "/labels", body)).status_code == 422
 
 
+async def test_null_is_what_is_left_out(api: Any) -> None:
+    body = {"name": "stable", "scope": "g", "project_id": None, "description": None, "color": None}
+    assert (await api("admin", "POST", "/labels", body)).status_code == 201
+    label = (await api("admin", "GET", "/labels?scope=g")).json()[0]
+    assert (label["description"], label["color"], label["project_id"]) == ("", "", 0)
+
+
 async def test_the_longest_name(api: Any) -> None:
     name = "ü" * 128
     assert (await api.shown(await api.made(name)))["name"] == name

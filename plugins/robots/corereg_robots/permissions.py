@@ -23,7 +23,7 @@ class Access(msgspec.Struct, frozen=True):
 
     resource: str
     action: str
-    effect: str = "allow"
+    effect: str | None = "allow"
 
     @property
     def right(self) -> Right:
@@ -80,13 +80,15 @@ def _checked(permission: RobotPermission) -> RobotPermission:
         raise BadRequest(f"bad request permission: the kind {permission.kind[:40]!r} is neither system nor project")
     if permission.kind == SYSTEM and permission.namespace != ROOT:
         raise BadRequest("bad request permission: the namespace of the kind system is /")
-    if not permission.namespace:
+    if not permission.namespace or not permission.namespace.isprintable():
         raise BadRequest("bad request permission: name the project, or * for all of them")
     if not permission.access:
         raise BadRequest("bad request empty access: say what the robot may do there")
     for each in permission.access:
-        if each.effect not in {"", "allow"}:
-            message = f"bad request permission: the effect {each.effect[:40]!r}; what is left out is not allowed anyway"
+        if each.effect not in {None, "", "allow"}:
+            message = (
+                f"bad request permission: the effect {str(each.effect)[:40]!r}; what is left out is not allowed anyway"
+            )
             raise BadRequest(message)
         if each.right not in allowed:
             message = f"bad request permission: {each.right}"[:200]

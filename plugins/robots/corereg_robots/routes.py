@@ -34,15 +34,15 @@ LONGEST_DESCRIPTION = 1024
 
 
 class RobotCreate(msgspec.Struct, frozen=True, kw_only=True):
-    """The body that asks for a robot."""
+    """The body that asks for a robot. What may be left out may be null, too."""
 
     name: str
     level: str
     permissions: tuple[RobotPermission, ...] = ()
-    description: str = ""
+    description: str | None = None
     duration: int | None = None
-    disable: bool = False
-    secret: str = ""
+    disable: bool | None = None
+    secret: str | None = None
 
 
 class RobotCreated(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,9 +61,9 @@ class RobotUpdate(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     level: str = ""
     permissions: tuple[RobotPermission, ...] = ()
-    description: str = ""
+    description: str | None = None
     duration: int | None = None
-    disable: bool = False
+    disable: bool | None = None
 
 
 class RobotResp(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,8 +90,8 @@ class RobotResp(msgspec.Struct, frozen=True, kw_only=True):
 class RobotSecret(msgspec.Struct, frozen=True, kw_only=True):
     """A secret to set, or none to have one made; `overlap`, which is ours, lets the old one work for an hour."""
 
-    secret: str = ""
-    overlap: bool = False
+    secret: str | None = None
+    overlap: bool | None = None
 
 
 class RobotSec(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -156,7 +156,7 @@ class RobotRoutes:
             namespace = await self._project(session, permissions[0].namespace, "create")
         fields = Fields(
             description=_described(body.description),
-            disabled=body.disable,
+            disabled=bool(body.disable),
             duration=self._duration(body.duration),
             permissions=permissions,
         )
@@ -187,7 +187,7 @@ class RobotRoutes:
             raise BadRequest(message)
         fields = Fields(
             description=_described(body.description),
-            disabled=body.disable,
+            disabled=bool(body.disable),
             duration=robot.duration if body.duration is None else self._duration(body.duration),
             permissions=permissions,
         )
@@ -196,7 +196,7 @@ class RobotRoutes:
     async def refresh_sec(self, session: Session, robot_id: int, body: RobotSecret) -> RobotSec:
         """Set the secret, or have a new one made and hear it once."""
         robot = await self._robot(session, robot_id, "update")
-        secret = await self._store().refresh(session, robot, body.secret or None, overlap=body.overlap)
+        secret = await self._store().refresh(session, robot, body.secret or None, overlap=bool(body.overlap))
         return RobotSec() if body.secret else RobotSec(secret)
 
     async def delete_robot(self, session: Session, robot_id: int) -> None:
@@ -282,7 +282,7 @@ class RobotRoutes:
             update_time=rfc3339(robot.updated_at),
             last_used_time=_when(robot.last_used_at),
             last_used_address=robot.last_used_address or msgspec.UNSET,
-            previous_secret_until=_when(robot.previous_until),
+            previous_secret_until=_when(robot.overlaps_until),
         )
 
 
@@ -290,7 +290,8 @@ def _word(term: Term | None, otherwise: str) -> str:
     return otherwise if term is None else term.text if term.how == "is" else term.how
 
 
-def _described(text: str) -> str:
+def _described(text: str | None) -> str:
+    text = text or ""
     if len(text) > LONGEST_DESCRIPTION or "\x00" in text:
         message = f"a description has at most {LONGEST_DESCRIPTION} characters, and no NUL among them"
         raise BadRequest(message)

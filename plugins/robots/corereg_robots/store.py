@@ -86,6 +86,11 @@ class Robot(msgspec.Struct, frozen=True, kw_only=True):
         return scope_of(self.namespace)
 
     @property
+    def overlaps_until(self) -> int | None:
+        """Until when the previous secret works; None when it does not."""
+        return self.previous_until if (self.previous_until or 0) > now() else None
+
+    @property
     def expired(self) -> bool:
         return self.expires_at != NEVER and self.expires_at * SECOND <= now()
 
@@ -212,7 +217,7 @@ class RobotStore:
             robot, (seal, previous) = _robot(row), row[-2:]
             if secrets.opens(secret, seal):
                 return robot
-            if previous is not None and (robot.previous_until or 0) > now() and secrets.opens(secret, previous):
+            if previous is not None and robot.overlaps_until is not None and secrets.opens(secret, previous):
                 return robot
         return None
 

@@ -26,8 +26,6 @@ from corereg import (
     asgi,
     hookimpl,
 )
-from corereg.config import DatabaseConfig
-from corereg.store.engines import connect
 from corereg.testing.client import Credentials, RegistryClient
 from corereg_robots import Robots
 from corereg_robots.allowed import PROJECT
@@ -91,14 +89,20 @@ PEOPLE: dict[str, list[Grant]] = {
 }
 
 
+def configured(folder: Path, database_url: str | None) -> Config:
+    """A configuration with all data in one folder, but for a database elsewhere."""
+    return Config.load(overrides={"data": str(folder), "database.url": database_url})
+
+
 @pytest.fixture
-async def database_url(pytestconfig: pytest.Config) -> AsyncIterator[str | None]:
+async def database_url(pytestconfig: pytest.Config, tmp_path: Path) -> AsyncIterator[str | None]:
     """None for SQLite in the test's folder; else a database of the test's own on the server of --corereg-database."""
     url: str | None = pytestconfig.getoption("--corereg-database")
     if url is None or not url.startswith("postgresql"):
         yield None
         return
-    server, name = connect(url), f"robots_{secrets.token_hex(6)}"
+    server = Registry(configured(tmp_path, url), plugins=[Surroundings({}, {})]).database
+    name = f"robots_{secrets.token_hex(6)}"
     await server.open()
     try:
         await server.rows(sa.text(f"CREATE DATABASE {name}"))
@@ -125,7 +129,7 @@ def make_registry(
     """One more registry on the same data, as another process sees it; `settings` are those of robots."""
 
     def make(*plugins: object, **settings: Any) -> Registry:
-        config = Config(data=tmp_path, database=DatabaseConfig(url=database_url))
+        config = configured(tmp_path, database_url)
         robots = Robots(Robots.Settings(**settings))
         return Registry(config, plugins=[Surroundings(projects, people), robots, *plugins])
 

@@ -170,6 +170,19 @@ async def test_what_is_not_asked_for_is_not_taken(api: Any) -> None:
     assert robot["expires_at"] < time.time() + 2 * DAY
 
 
+async def test_null_is_what_is_left_out(api: Any) -> None:
+    nothing = dict.fromkeys(("description", "duration", "disable", "secret"))
+    body = api.project_robot("alpha", **nothing)
+    body["permissions"][0]["access"][0]["effect"] = None
+    made = await api.made(body)
+    robot = await api.shown(made["id"])
+    assert (robot["description"], robot["duration"], robot["disable"]) == ("", 30, False)
+    assert robot["permissions"][0]["access"] == api.access("repository:pull")
+    assert (await api.changed(made["id"], description=None, disable=None)).status_code == 200
+    answer = await api("admin", "PATCH", f"/robots/{made['id']}", {"secret": None, "overlap": None})
+    assert (await api.signed_in(Credentials(made["name"], answer.json()["secret"]))).status_code == 200
+
+
 # ---- list ----
 
 

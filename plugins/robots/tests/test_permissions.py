@@ -46,6 +46,7 @@ WRONG: dict[str, tuple[str, list[RobotPermission], str]] = {
         [permission("system", "*", "catalog:read")],
         "the namespace of the kind system",
     ),
+    "no name that can be": ("system", [permission("project", "a\x00", "repository:pull")], "name the project"),
     "no name": ("system", [permission("project", "", "repository:pull")], "name the project"),
     "a right of projects": (
         "system",

@@ -282,6 +282,7 @@ async def test_an_old_secret_works_for_an_hour(api: Any, ci: dict[str, Any], mon
     assert (await api.signed_in(old)).status_code == 200
     later(monkeypatch, HOUR + 1_000_000)
     assert (await api.signed_in(Credentials("robot$alpha--ci", ci["secret"]))).status_code == 401
+    assert "previous_secret_until" not in await api.shown(ci["id"])
     assert (await api.signed_in(fresh)).status_code == 200
 
 
