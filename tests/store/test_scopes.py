@@ -16,7 +16,7 @@ from corereg.store.catalog import Catalog
 from corereg.store.database import Database
 from corereg.store.engines import connect
 from corereg.store.schema import CORE, repositories, upgrade
-from corereg.store.scopes import FEW, covered, within
+from corereg.store.scopes import FEW, among, covered, within
 
 WORDS = ("a", "b", "ab", "a-b", "a0")
 NAMES = sorted(
@@ -171,3 +171,18 @@ async def test_ten_thousand_namespaces_are_one_statement(database: Database) -> 
     )
     rows = await database.rows(sa.select(repositories.c.name).where(covered(database, repositories.c.name, found)))
     assert sorted(row[0] for row in rows) == [name for name in NAMES if name.startswith("a/")]
+
+
+@pytest.mark.anyio
+async def test_numbers_and_names_among_many(database: Database) -> None:
+    rows = await database.rows(sa.select(repositories.c.id, repositories.c.name).where(OURS))
+    numbers = {row[1]: row[0] for row in rows}
+    select = sa.select(repositories.c.name).order_by(repositories.c.name)
+    wanted = {numbers["a"], numbers["a/b"], *range(10**9, 10**9 + 50_000)}
+    for condition in (
+        among(database, repositories.c.id, wanted),
+        among(database, repositories.c.name, {"a", "a/b", *(f"none{number}" for number in range(50_000))}),
+    ):
+        assert [row[0] for row in await database.rows(select.where(condition))] == ["a", "a/b"]
+    for nothing in (among(database, repositories.c.id, ()), among(database, repositories.c.name, [])):
+        assert await database.rows(select.where(nothing)) == []
