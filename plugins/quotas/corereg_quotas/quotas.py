@@ -18,6 +18,7 @@ from corereg import (
     Registry,
     Session,
     Transaction,
+    among,
     now,
 )
 from corereg_quotas import counters as ledger
@@ -32,8 +33,6 @@ COUNTED = frozenset({*HELD, "repository.delete"})
 """Before these a namespace's counter must be there."""
 WARNED_AFTER = frozenset({"blob.push", "blob.mount", "manifest.push", "quota.update"})
 MOST_FOLDERS = 10_000
-MOST_NUMBERS = 1000
-"""Up to so many namespaces are asked for by number; more are looked for among all."""
 
 NOUNS = {"blob.push": "layer", "blob.mount": "layer", "manifest.push": "manifest"}
 
@@ -178,12 +177,10 @@ class Quotas:
         }
 
     async def _of(self, namespaces: Sequence[Namespace]) -> dict[int, Counter]:
-        numbers = {namespace.id for namespace in namespaces}
-        select = sa.select(*COLUMNS)
-        if len(numbers) <= MOST_NUMBERS:
-            select = select.where(counters.c.namespace_id.in_(numbers))
-        rows = await self.registry.database.rows(select)
-        return {row.namespace_id: row for row in map(counter_of, rows) if row.namespace_id in numbers}
+        database = self.registry.database
+        wanted = among(database, counters.c.namespace_id, [namespace.id for namespace in namespaces])
+        rows = await database.rows(sa.select(*COLUMNS).where(wanted))
+        return {counter.namespace_id: counter for counter in map(counter_of, rows)}
 
 
 def _missing(quota: int) -> Missing:
