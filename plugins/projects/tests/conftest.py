@@ -195,8 +195,6 @@ def api(opened: tuple[Registry, Api]) -> Api:
     return opened[1]
 
 
-
-
 @pytest.fixture
 def counted(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """How many statements outside transactions the registry has sent to its database."""

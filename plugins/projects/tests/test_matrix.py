@@ -192,8 +192,6 @@ async def test_permissions_elsewhere(api: Any) -> None:
     assert await api.get(f"{path}?scope=/system", "alice") == [{"resource": "/system/project", "action": "create"}]
 
 
-
-
 @pytest.mark.usefixtures("projects")
 async def test_a_session_asks_the_database_once_for_somebodys_rights(
     registry: Registry, crowd: Any, counted: Callable[[], int]

@@ -53,7 +53,9 @@ async def test_a_group(api: Any, group: dict[str, Any]) -> None:
     assert (said["entity_name"], said["entity_id"], said["entity_type"]) == ("ops", 1, "g")
 
 
-@pytest.mark.parametrize(("number", "name"), [(1, "projectAdmin"), (4, "maintainer"), (2, "developer"), (3, "guest"), (5, "limitedGuest")])
+@pytest.mark.parametrize(
+    ("number", "name"), [(1, "projectAdmin"), (4, "maintainer"), (2, "developer"), (3, "guest"), (5, "limitedGuest")]
+)
 async def test_the_five_roles(api: Any, number: int, name: str) -> None:
     mid = await api.add("web", "bob", number, "alice")
     assert (await api.get(f"/web/members/{mid}"))["role_name"] == name
@@ -107,7 +109,9 @@ async def test_a_page_of_them(api: Any) -> None:
     assert await names(api, query="?sort=-role_id,entity_name&page_size=1") == ["Zoë"]
 
 
-@pytest.mark.parametrize(("text", "found"), [("a", ["alice", "carol"]), ("CAR", ["carol"]), ("%", []), ("_", []), ("'", [])])
+@pytest.mark.parametrize(
+    ("text", "found"), [("a", ["alice", "carol"]), ("CAR", ["carol"]), ("%", []), ("_", []), ("'", [])]
+)
 async def test_searching_them(api: Any, text: str, found: list[str]) -> None:
     await api.add("web", "carol", 3)
     answer = await api("GET", "/web/members", "alice", params={"entityname": text})

@@ -62,9 +62,7 @@ async def test_whoever_makes_it_is_its_administrator(api: Any) -> None:
 
 
 async def test_a_location_by_name(api: Any) -> None:
-    answer = await api(
-        "POST", "", "alice", {"project_name": "web"}, headers={"X-Resource-Name-In-Location": "true"}
-    )
+    answer = await api("POST", "", "alice", {"project_name": "web"}, headers={"X-Resource-Name-In-Location": "true"})
     assert answer.headers["location"] == f"{LIST}/web"
 
 
@@ -78,7 +76,23 @@ async def test_a_name_that_is_taken(api: Any) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "Web", "we b", "-web", "web-", "we--b", "we__b", "we..b", "web/sub", "wéb", "wеb", "web\n", "web\x00", ".", ".."],
+    [
+        "",
+        "Web",
+        "we b",
+        "-web",
+        "web-",
+        "we--b",
+        "we__b",
+        "we..b",
+        "web/sub",
+        "wéb",
+        "wеb",
+        "web\n",
+        "web\x00",
+        ".",
+        "..",
+    ],
 )
 async def test_a_name_that_none_can_have(api: Any, name: str) -> None:
     """Among them one with a Cyrillic letter that looks like the Latin one."""
@@ -417,6 +431,8 @@ async def test_everything_by_number_and_by_name(api: Any) -> None:
 
 async def test_a_real_push_is_counted(registry: Registry, api: Any) -> None:
     await api.create("web", "alice")
-    async with RegistryClient(app=asgi(registry), credentials=Credentials("alice", "a password for tests only")) as client:
+    async with RegistryClient(
+        app=asgi(registry), credentials=Credentials("alice", "a password for tests only")
+    ) as client:
         await client.push_image("web/app", "1")
     assert (await api.get("/web", "alice"))["repo_count"] == 1

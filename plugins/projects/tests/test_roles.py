@@ -182,7 +182,22 @@ async def test_whoever_has_a_part_finds_the_project(api: Any) -> None:
 
 @pytest.mark.parametrize(
     "pattern",
-    ["*/web", "app/*/web", "app*", "**/web", "../x", "/app", "app/", "App/*", "app/{a,b}", "?", "[a]", "a//b", "*/*", "a\n"],
+    [
+        "*/web",
+        "app/*/web",
+        "app*",
+        "**/web",
+        "../x",
+        "/app",
+        "app/",
+        "App/*",
+        "app/{a,b}",
+        "?",
+        "[a]",
+        "a//b",
+        "*/*",
+        "a\n",
+    ],
 )
 async def test_a_pattern_that_is_no_prefix(api: Any, pattern: str) -> None:
     await api.create("web", "alice")
