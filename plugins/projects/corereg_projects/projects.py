@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -26,6 +26,7 @@ from corereg import (
     Refusal,
     Session,
     Transaction,
+    among,
     covered,
     now,
     scopes_of,
@@ -137,8 +138,17 @@ class ProjectStore:
         opened = await self.rights.opened(session.identity)
         # Public ones are everybody's; internal ones are a user's, but not a token's that was made for less.
         internal = session.identity.kind == "user" and opened.scopes <= scopes
-        by_name = covered(self.database, projects.c.name + "/", scopes - opened.scopes)
-        return sa.or_(projects.c.visibility.in_(["public", "internal"] if internal else ["public"]), by_name)
+        levels = ["public", "internal"] if internal else ["public"]
+        return sa.or_(projects.c.visibility.in_(levels), self._named(scopes - opened.scopes))
+
+    def _named(self, scopes: Collection[str]) -> sa.ColumnElement[bool]:
+        """Which projects the scopes name, and which stand in those; the second is only asked of nested ones."""
+        name = projects.c.name
+        whole = [scope.removesuffix("/*") for scope in scopes if scope.endswith("/*")]
+        if not whole:
+            return sa.false()
+        inside = sa.and_(name.contains("/"), covered(self.database, name + "/", scopes))
+        return sa.or_(among(self.database, name, whole), inside)
 
     async def undeletable(self, project: Namespace, tx: Transaction | None = None) -> str | None:
         """Why a project cannot be deleted now; None when it can."""
