@@ -12,6 +12,7 @@ import fsspec
 import httpx2
 import msgspec
 import pytest
+import sqlalchemy as sa
 
 from corereg import (
     EVERYTHING,
@@ -25,6 +26,8 @@ from corereg import (
     asgi,
     hookimpl,
 )
+from corereg.config import DatabaseConfig
+from corereg.store.engines import connect
 from corereg.testing.client import AppTransport
 from corereg_projects import Projects
 
@@ -156,12 +159,31 @@ def crowd() -> Crowd:
 
 
 @pytest.fixture
-def make_registry(tmp_path: Path, crowd: Crowd) -> Callable[..., Registry]:
+async def database(corereg_database: str | None) -> DatabaseConfig:
+    """A database for one test: its own file, or the one that ``--corereg-database`` names, emptied."""
+    if corereg_database is not None:
+        opened = connect(corereg_database)
+        await opened.open()
+        await opened.run_sync(_empty)
+        await opened.close()
+    return DatabaseConfig(url=corereg_database)
+
+
+def _empty(connection: sa.Connection) -> None:
+    found = sa.MetaData()
+    found.reflect(connection)
+    found.drop_all(connection)
+    connection.commit()
+
+
+@pytest.fixture
+def make_registry(tmp_path: Path, database: DatabaseConfig, crowd: Crowd) -> Callable[..., Registry]:
     """One more registry on the same data, as another process sees it; `settings` are those of projects."""
 
     def make(*plugins: object, fixed: dict[str, Any] | None = None, **settings: Any) -> Registry:
         projects = Projects(Projects.Settings(**settings))
-        return Registry(Config(data=tmp_path, fixed=fixed or {}), plugins=[MemoryStorage, projects, crowd, *plugins])
+        config = Config(data=tmp_path, database=database, fixed=fixed or {})
+        return Registry(config, plugins=[MemoryStorage, projects, crowd, *plugins])
 
     return make
 
