@@ -87,6 +87,9 @@ _operator = re.compile(r"(.+)__(icontains|in|gte|lte|gt|lt|exact)\Z")
 def parse_q(text: str) -> tuple[Term, ...]:
     """The terms of a ``q``. Raises BadRequest, naming the term that cannot be read."""
     text = unquote(text)  # Harbor's server undoes the encoding once more, and its clients count on it
+    if "\0" in text:  # PostgreSQL keeps no such text, and SQLite reads a pattern to there
+        message = "q: a value cannot hold the character NUL"
+        raise BadRequest(message)
     return tuple(_term(part) for part in _split(text, ",") if part.strip()) if text.strip() else ()
 
 
