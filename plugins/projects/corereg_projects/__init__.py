@@ -91,11 +91,11 @@ class Projects:
     async def grants(self, identity: Identity) -> Sequence[Grant]:
         return await self._house.rights.of(identity)
 
-    @hookimpl
+    @hookimpl(tryfirst=True)
     async def admit(self, operation: Operation) -> Refusal | None:
         return await self._house.store.check_there(operation) if operation.kind in PUSHES else None
 
-    @hookimpl
+    @hookimpl(tryfirst=True)  # the project's row is held before anybody's counters: pushes and deletes in one order
     async def commit(self, operation: Operation, tx: Transaction) -> Refusal | None:
         return await self._house.store.check_there(operation, tx) if operation.kind in PUSHES else None
 

@@ -28,7 +28,7 @@ async def find_principal(kind: Literal["user", "group"], reference: int | str) -
 @hookspec
 async def describe_projects(namespaces: Sequence[Namespace]) -> Mapping[int, Mapping[str, Any]] | None:
     """Say what you know about projects, by number: ``quota`` (shown to whoever may read it), ``registry_id``,
-    ``registry``, ``metadata`` (further texts).
+    ``metadata`` (further texts).
 
     Asked: once for each page of projects, never for each of them.
     Order: every plugin; of two that tell the same, the later one wins.

@@ -12,6 +12,7 @@ from corereg_projects.custom import Roles
 from corereg_projects.documents import Documents, Project
 from corereg_projects.grants import RESTRICTION, Rights
 from corereg_projects.members import Members
+from corereg_projects.names import check_searched
 from corereg_projects.places import totals
 from corereg_projects.projects import FIELDS, NewProject, ProjectStore, projects_of
 from corereg_projects.routes import all_routes
@@ -74,6 +75,7 @@ class ProjectHouse:
 
     async def search(self, session: Session, text: str) -> Sequence[Project]:
         """The projects with `text` in their names that the session's identity may see."""
+        check_searched(text)
         select = sa.select(*FIELDS).where(
             await self.store.visible(session), projects.c.name.icontains(text, autoescape=True)
         )

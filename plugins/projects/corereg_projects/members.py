@@ -25,11 +25,12 @@ from corereg import (
     page,
 )
 from corereg_projects.custom import Roles, role_number
-from corereg_projects.names import ancestors, check_pattern
+from corereg_projects.names import ancestors, check_pattern, check_searched
 from corereg_projects.roles import BUILT_IN, Role, ranked
 from corereg_projects.schema import members, projects, roles
 
 Kind = Literal["user", "group"]
+LARGEST = 2**63 - 1
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +92,7 @@ class Members:
 
     async def page(self, project: Namespace, listing: MemberListing) -> tuple[list[Member], int]:
         """One page of a project's members, by name."""
+        check_searched(listing.entityname)
         select = SELECT.where(members.c.project_id == project.id)
         if listing.entityname:
             select = select.where(members.c.entity_name.icontains(listing.entityname, autoescape=True))
@@ -136,7 +138,9 @@ class Members:
     # ---- changing ----
 
     async def find_principal(self, kind: Kind, reference: int | str) -> Principal | None:
-        """Who that is, by whoever keeps users and groups."""
+        """Who that is, by whoever keeps users and groups; nobody for what no database could hold."""
+        if "\0" in reference if isinstance(reference, str) else not 0 < reference <= LARGEST:
+            return None
         for _, ask in self._registry.plugins.asked("find_principal"):
             answer: Principal | None = await ask(kind, reference)
             if answer is not None:
@@ -239,18 +243,21 @@ class Members:
             change.rights_changed(subject)
 
     async def rename(self, kind: Kind, subject: str) -> None:
-        """Somebody was changed: keep the name that members are found by."""
+        """Somebody was changed: keep the name that members and owners are found by."""
         _, _, number = subject.partition(":")
         known = await self.find_principal(kind, int(number)) if number.isascii() and number.isdigit() else None
         if known is None or known.subject != subject:
             return
-        other = (members.c.subject == subject, members.c.entity_name != known.name)
-        if await self._database.row(sa.select(members.c.id).where(*other).limit(1)) is None:
+        member = (members.c.subject == subject, members.c.entity_name != known.name)
+        owner = (projects.c.owner_id == known.id, projects.c.owner_name != known.name, sa.literal(kind == "user"))
+        wrong = sa.select(members.c.id).where(*member).union_all(sa.select(projects.c.id).where(*owner)).limit(1)
+        if await self._database.row(wrong) is None:
             return
         session = self._registry.session()
         details = {"subject": subject, "name": known.name}
         async with session.change(session.operation("member.rename", details=details)) as change:
-            await change.tx.execute(sa.update(members).where(*other).values(entity_name=known.name))
+            await change.tx.execute(sa.update(members).where(*member).values(entity_name=known.name))
+            await change.tx.execute(sa.update(projects).where(*owner).values(owner_name=known.name))
 
 
 def _needs(action: str, project: Namespace) -> Action:

@@ -33,6 +33,13 @@ def check_name(name: str, *, nested: bool) -> None:
     raise BadRequest(message)
 
 
+def check_searched(*texts: str) -> None:
+    """Raise BadRequest for a text that no name can hold a part of: databases differ in what they make of it."""
+    if any("\0" in text for text in texts):
+        message = "what is searched for cannot hold the character NUL"
+        raise BadRequest(message)
+
+
 def ancestors(name: str) -> list[str]:
     """The names of the projects that a nested one stands in, outermost first: ``a``, ``a/b`` for ``a/b/c``."""
     parts = name.split("/")

@@ -126,6 +126,13 @@ async def test_totals_and_links(api: Any) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "path", ["?name=%00", "?owner=%00", "?q=name=%00", "?q=name=~%00", "/library/members?entityname=%00"]
+)
+async def test_what_no_text_holds(api: Any, path: str) -> None:
+    assert code(await api("GET", path)) == (400, "BAD_REQUEST")
+
+
 async def many(registry: Registry, number: int, repositories: int = 2) -> None:
     async with registry.database.transaction() as tx:
         rows = [

@@ -77,7 +77,9 @@ async def test_whoever_is_a_member_already(api: Any) -> None:
     await api.add("other", "carol", 3)
 
 
-@pytest.mark.parametrize("who", [{"username": "nobody"}, {"user_id": 77}, {"user_id": -1}])
+@pytest.mark.parametrize(
+    "who", [{"username": "nobody"}, {"user_id": 77}, {"user_id": -1}, {"user_id": 2**70}, {"username": "a\0"}]
+)
 async def test_somebody_there_is_not(api: Any, who: dict[str, Any]) -> None:
     answer = await api("POST", "/web/members", "alice", {"role_id": 2, "member_user": who})
     assert code(answer) == (404, "NOT_FOUND")

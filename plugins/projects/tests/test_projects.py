@@ -194,7 +194,7 @@ async def test_a_storage_limit_is_the_administrators_to_set(
     assert told["owner"] == ("user:1" if who == "admin" else "user:2")
 
 
-@pytest.mark.parametrize("limit", [0, -2])
+@pytest.mark.parametrize("limit", [0, -2, 2**63])
 async def test_a_storage_limit_that_is_none(api: Any, limit: int) -> None:
     assert code(await api("POST", "", "admin", {"project_name": "web", "storage_limit": limit}))[0] == 400
 

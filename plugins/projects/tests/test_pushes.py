@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import pytest
 
 from corereg import Denied, Digest, Grant, OCIError, Operation, Registry, asgi
@@ -102,3 +103,35 @@ async def test_pulls_and_deletes_are_not_asked_about(registry: Registry, counted
         operation = Operation(kind=kind, identity=session.identity, repository="nowhere/app")
         assert await registry.plugins.admit(operation) is None
     assert counted() == before
+
+
+async def test_a_delete_waits_for_a_push_that_is_under_way(registry: Registry, api: Any) -> None:
+    """The push has been let in and has written; the delete must not overtake it and find the project empty."""
+    await api.create("web", "alice")
+    pushed, go_on = anyio.Event(), anyio.Event()
+
+    async def push() -> None:
+        session = registry.session()
+        operation = Operation(kind="manifest.push", identity=session.identity, repository="web/app")
+        async with registry.database.transaction() as tx:
+            await registry.catalog.ensure_repository(tx, "web/app")
+            assert await registry.plugins.commit(operation, tx) is None
+            pushed.set()
+            await go_on.wait()
+
+    answers = []
+
+    async def delete() -> None:
+        answers.append(await api("DELETE", "/web", "alice"))
+        go_on.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(push)
+        await pushed.wait()
+        group.start_soon(delete)
+        with anyio.move_on_after(0.5):
+            await go_on.wait()
+        assert answers == [], "it waits"
+        go_on.set()
+    assert code(answers[0]) == (412, "PRECONDITION")
+    assert (await api.get("/web"))["repo_count"] == 1

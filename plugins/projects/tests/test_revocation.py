@@ -262,6 +262,22 @@ async def test_who_was_renamed_is_found_by_the_new_name(opened: Any, crowd: Any,
     await until(found)
 
 
+async def test_an_owner_who_was_renamed(opened: Any, crowd: Any) -> None:
+    registry, api = opened
+    await api.create("web", "alice")
+    await api.create("other", "bob")
+    crowd.people["alicia"] = crowd.people.pop("alice")
+    crowd.groups["other"] = 3
+    await happen(registry, "group.update", "group:3", "other")
+    await happen(registry, "user.update", "user:2", "alice")
+
+    async def found() -> bool:
+        return (await api.get("/web"))["owner_name"] == "alicia"
+
+    await until(found)
+    assert (await api.get("/other"))["owner_name"] == "bob", "a group of the same number owns nothing"
+
+
 async def test_events_that_concern_nobody_here(opened: Any) -> None:
     """Delivery goes on: what a strange event says is not believed."""
     registry, api = opened

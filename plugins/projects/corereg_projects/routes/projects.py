@@ -30,6 +30,7 @@ from corereg_projects.documents import CVEAllowlistItem, Documents, Project, Pro
 from corereg_projects.grants import CREATE, RESTRICTION
 from corereg_projects.members import Members
 from corereg_projects.metadata import READ_ONLY, ProjectMetadata, normalised, visibility_of
+from corereg_projects.names import check_searched
 from corereg_projects.projects import FIELDS, NewProject, ProjectStore, StoredProject, owner_of, project_of
 from corereg_projects.roles import HIGHEST_FIRST
 from corereg_projects.schema import projects
@@ -38,6 +39,7 @@ PATH = "/api/v2.0/projects"
 TAG = "project"
 SET_QUOTA = Action("quota", "update")
 UNLIMITED = -1
+LARGEST = 2**63 - 1
 
 SEARCHED: Mapping[str, sa.ColumnElement[object]] = {
     "name": projects.c.name,
@@ -140,9 +142,7 @@ class ProjectRoutes:
             Route(
                 "HEAD", PATH, self.head_project, SIGNED_IN, "Check if a project's name is taken", tag=TAG, errors=(404,)
             ),
-            Route(
-                "POST", PATH, self.create_project, SIGNED_IN, "Create a new project.", tag=TAG, errors=(403, 409, 412)
-            ),
+            Route("POST", PATH, self.create_project, SIGNED_IN, "Create a new project.", tag=TAG, errors=(403, 409)),
             Route("GET", one, self.get_project, _needs("read"), "Return a project", tag=TAG),
             Route("PUT", one, self.update_project, _needs("update"), "Update a project's properties", tag=TAG),
             Route("DELETE", one, self.delete_project, _needs("delete"), "Delete a project", tag=TAG, errors=(412,)),
@@ -159,6 +159,7 @@ class ProjectRoutes:
 
     async def list_projects(self, session: Session, query: ProjectListing) -> Listed[Project]:
         """The projects that the caller may see: public ones, their own, for administrators all."""
+        check_searched(query.name, query.owner)
         select = sa.select(*FIELDS).where(await self._store.visible(session))
         if query.name:
             select = select.where(projects.c.name.icontains(query.name, autoescape=True))
@@ -277,7 +278,7 @@ def _limit(session: Session, body: ProjectReq) -> int | None:
     """The bytes a project may hold, if those who may decide say so; else the registry's default counts."""
     if body.storage_limit is None or not session.may(SET_QUOTA):
         return None
-    if body.storage_limit <= 0 and body.storage_limit != UNLIMITED:
+    if body.storage_limit != UNLIMITED and not 0 < body.storage_limit <= LARGEST:
         message = f"storage_limit is a number of bytes, or {UNLIMITED} for no limit; this is {body.storage_limit}"
         raise BadRequest(message)
     return body.storage_limit
