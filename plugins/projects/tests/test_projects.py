@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from corereg import Grant, Registry, asgi, tables
 from corereg.testing.client import Credentials, RegistryClient
+from corereg_projects.schema import allowlists
 
 from .conftest import LIST, code, message
 
@@ -343,6 +344,8 @@ async def test_deleting_one(registry: Registry, api: Any) -> None:
     assert (await api("GET", "/web")).status_code == 404
     told = (await details(registry, "project.delete"))[-1]
     assert (told["id"], told["name"], told["namespace"]) == (number, "web", "web")
+    left = sa.select(allowlists.c.id).where(allowlists.c.project_id == number)
+    assert await registry.database.rows(left) == [], "nothing of it is kept"
     again = await api.create("web", "bob")
     assert again > number, "a number is never given twice"
     assert (await api("GET", "/web", "alice")).status_code == 403, "and who was a member of the old one is none here"

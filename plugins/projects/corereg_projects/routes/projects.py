@@ -203,13 +203,10 @@ class ProjectRoutes:
         return Created(project.name.replace("/", "%252F") if by_name else project.id)
 
     async def _check_may_create(self, session: Session) -> None:
-        if session.may(CREATE) or session.narrow or session.identity.kind != "user":
-            await session.require(CREATE)
-        elif self._registry.settings.get(RESTRICTION) != "everyone":
+        if not session.may(CREATE) and self._registry.settings.get(RESTRICTION) != "everyone":
             message = f"Only system admin can create project: the setting {RESTRICTION} of this registry says so"
             raise Forbidden(message)
-        else:
-            await session.require(CREATE)
+        await session.require(CREATE)
 
     async def get_project(self, session: Session, namespace: Namespace) -> Project:
         """One project, by number or name."""
