@@ -16,10 +16,13 @@ FEW = 16
 """Up to so many namespaces each becomes a range of the index; more are compared by the name's first word."""
 
 
-def among(database: Database, column: sa.ColumnElement[Any], values: Collection[str]) -> sa.ColumnElement[bool]:
+def among(
+    database: Database, column: sa.ColumnElement[Any], values: Collection[str] | Collection[int]
+) -> sa.ColumnElement[bool]:
     """Whether the column is one of `values`, however many: one bound parameter (PostgreSQL an array, SQLite JSON)."""
     if database.dialect == "postgresql":
-        return column == sa.any_(sa.literal(list(values), postgresql.ARRAY(sa.Text)))
+        kind = sa.BigInteger if isinstance(column.type, sa.Integer) else sa.Text
+        return column == sa.any_(sa.literal(list(values), postgresql.ARRAY(kind)))
     return column.in_(
         sa.select(sa.func.json_each(msgspec.json.encode(list(values)).decode()).table_valued("value").c.value)
     )
