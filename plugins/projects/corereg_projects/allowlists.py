@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from corereg import Action, BadRequest, Database, Session, Transaction, now
+from corereg import Action, BadRequest, Database, Session, Transaction, among, now
 from corereg_projects.schema import allowlists
 
 SYSTEM = 0
@@ -79,7 +79,9 @@ async def write_allowlist(tx: Transaction, project_id: int, wanted: Allowlist) -
 
 async def read_allowlists(database: Database, ids: Collection[int]) -> Mapping[int, StoredAllowlist]:
     """The allowlists of those projects, by project."""
-    rows = await database.rows(sa.select(*FIELDS).where(allowlists.c.project_id.in_(ids))) if ids else ()
+    if not ids:
+        return {}
+    rows = await database.rows(sa.select(*FIELDS).where(among(database, allowlists.c.project_id, ids)))
     found = [_stored(row) for row in rows]
     return {each.project_id: each for each in found}
 

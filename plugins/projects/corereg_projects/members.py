@@ -21,6 +21,7 @@ from corereg import (
     Principal,
     Registry,
     Session,
+    among,
     now,
     page,
 )
@@ -127,7 +128,7 @@ class Members:
             .where(
                 members.c.subject.in_([identity.subject, *identity.groups]),
                 members.c.pattern == "",
-                projects.c.name.in_(set[str]().union(*around.values())),
+                among(self._database, projects.c.name, set[str]().union(*around.values())),
             )
         )
         found: dict[str, set[int]] = {}

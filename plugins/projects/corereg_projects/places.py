@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 import sqlalchemy as sa
 
-from corereg import Database, tables
+from corereg import Database, among, tables
 from corereg_projects.schema import projects
 
 repositories = tables.repositories
@@ -37,7 +37,7 @@ async def repository_counts(database: Database, ids: Collection[int]) -> Mapping
     """How many repositories stand in each of the projects: one statement."""
     if not ids:
         return {}
-    select = sa.select(projects.c.id, counted()).where(projects.c.id.in_(ids))
+    select = sa.select(projects.c.id, counted()).where(among(database, projects.c.id, ids))
     return {int(number): int(count) for number, count in await database.rows(select)}
 
 

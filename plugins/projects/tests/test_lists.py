@@ -183,6 +183,18 @@ async def test_a_page_costs_the_same_whatever_is_on_it(
         assert costs[-1] <= 6, (who, costs)
 
 
+async def test_everything_at_once(registry: Registry, api: Any) -> None:
+    """More projects than a statement takes parameters."""
+    await many(registry, 33_000, 1)
+    answer = await api("GET", "?page_size=-1")
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert len(found) == 33_001
+    assert {each["repo_count"] for each in found if each["name"] != "library"} == {1}
+    assert all("cve_allowlist" in each for each in found)
+    assert len(await api.get("?page_size=-1", "alice")) == 16_501
+
+
 async def test_counts_and_searches_for_others(registry: Registry, api: Any, crowd: Any) -> None:
     """The hooks of whoever shows statistics and the search."""
     await many(registry, 5)
