@@ -22,7 +22,9 @@ SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 def upgrade() -> None:
     op.add_column("accounts_users", sa.Column("source", sa.Text(), nullable=False, server_default="accounts"))
     op.add_column("accounts_users", sa.Column("external", sa.Text(), nullable=True))
-    op.add_column("accounts_users", sa.Column("vouched_administrator", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column(
+        "accounts_users", sa.Column("vouched_administrator", sa.Integer(), nullable=False, server_default="0")
+    )
     op.add_column("accounts_users", sa.Column("secret_hash", sa.Text(), nullable=True))
     op.create_index("uq_accounts_users_source_external", "accounts_users", ["source", "external"], unique=True)
     op.create_table(
