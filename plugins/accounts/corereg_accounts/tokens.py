@@ -49,7 +49,7 @@ DAY = 86_400_000_000
 """Microseconds."""
 MINUTE = 60_000_000
 
-_shape = re.compile(rf"{PREFIX}([1-9][0-9]{{0,17}})_([A-Za-z0-9_-]{{43}})\Z")
+_shape = re.compile(rf"{PREFIX}([1-9][0-9]{{0,17}})_([0-9a-f]{{64}})\Z")
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,7 +177,7 @@ class Tokens:
         if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable() or name != name.strip():
             message = f"the name of a token has 1 to {LONGEST_NAME} characters that can be seen"
             raise BadRequest(message)
-        secret, at = secrets.token_urlsafe(32), now()
+        secret, at = secrets.token_hex(32), now()
         fields = {"user_id": user.id, "name": name, "hash": _hash(secret), "created_at": at}
         fields |= {"expires_at": at + days * DAY, "scopes": _json(scopes)}
         details: dict[str, Any] = {"subject": user.subject, "name": user.name, "token_name": name, "scopes": scopes}
