@@ -9,10 +9,13 @@ import anyio
 import anyio.lowlevel
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
+from corereg.errors import BadRequest
 from corereg.store import sqlite as module
-from corereg.store.database import Conflict, Database, DatabaseUnavailable, Query
+from corereg.store.database import Conflict, Database, DatabaseFull, DatabaseUnavailable, Query
 from corereg.store.engines import connect
+from corereg.store.postgres import translated
 from corereg.store.schema import CORE, metadata, repositories, upgrade, versions
 
 pytestmark = pytest.mark.anyio
@@ -179,3 +182,14 @@ async def test_nodes_that_start_together_migrate_once(tmp_path: Path) -> None:
 def test_a_database_nobody_knows() -> None:
     with pytest.raises(DatabaseUnavailable, match="no database for 'mysql'"):
         connect("mysql://localhost/registry")
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [("23505", Conflict), ("53100", DatabaseFull), ("22021", BadRequest), ("57P01", DatabaseUnavailable)],
+)
+def test_what_postgresql_refuses_is_told_by_its_state(state: str, kind: type[Exception]) -> None:
+    """22021 is a text with a NUL: whoever sent it hears so, and the operator hears of no trouble."""
+    refused = Exception("refused")
+    refused.sqlstate = state  # type: ignore[attr-defined]
+    assert isinstance(translated(DBAPIError("SELECT", {}, refused), "a database"), kind)
