@@ -28,6 +28,7 @@ from corereg import (
 from corereg_accounts import credentials, settings
 from corereg_accounts.administrator import ensure_administrator
 from corereg_accounts.commands import user_group
+from corereg_accounts.group_commands import group_group
 from corereg_accounts.groups import Groups
 from corereg_accounts.identities import completed
 from corereg_accounts.onboarding import Onboarding
@@ -89,7 +90,7 @@ class Accounts:
 
     @hookimpl
     def provide_commands(self) -> Sequence[click.Command]:
-        return [user_group]
+        return [user_group, group_group]
 
     @hookimpl
     @asynccontextmanager

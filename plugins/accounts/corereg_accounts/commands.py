@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-import unicodedata
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import IO, Any, Literal, Protocol
 
@@ -14,6 +13,7 @@ import msgspec
 from corereg import OCIError, Registry
 from corereg_accounts.names import NameRefused, check_email, check_name
 from corereg_accounts.passwords import PasswordRefused, Passwords, check_strength
+from corereg_accounts.printing import table
 from corereg_accounts.users import User, Users, rfc3339
 
 LONGEST_INPUT = 4096
@@ -29,7 +29,9 @@ class Runs(Protocol):
         """Run `work` on the open registry; what the registry refuses ends the command with its exit code."""
 
 
-def _run(runs: Runs, work: Work) -> None:
+def on_users(runs: Runs, work: Work) -> None:
+    """Run `work` on the open registry and its users."""
+
     async def on(registry: Registry) -> None:
         with Passwords() as passwords:
             await work(registry, Users(registry.database, passwords))
@@ -135,7 +137,7 @@ def create(
             if not (await registry.session_for(user.identity())).grants:
                 _note(f'{user.name} may do nothing yet; [accounts] signed_in = "push" lets every user push and pull')
 
-    _run(runs, work)
+    on_users(runs, work)
 
 
 @user_group.command("password")
@@ -152,7 +154,7 @@ def password(runs: Runs, name: str, *, password_stdin: bool, password_file: IO[b
         await users.set_password(registry.session(), user, new)
         click.echo(f"{user.name} has a new password; every client has to sign in again")
 
-    _run(runs, work)
+    on_users(runs, work)
 
 
 @user_group.command("list")
@@ -169,9 +171,9 @@ def list_users(runs: Runs, output: Literal["table", "json", "name"]) -> None:
             click.echo("".join(f"{user.name}\n" for user in everyone), nl=False)
         else:
             rows = [_row(user) for user in everyone]
-            click.echo("\n".join(_table(("NAME", "ID", "ADMINISTRATOR", "DISABLED", "EMAIL"), rows)))
+            click.echo("\n".join(table(("NAME", "ID", "ADMINISTRATOR", "DISABLED", "EMAIL"), rows)))
 
-    _run(runs, work)
+    on_users(runs, work)
 
 
 @user_group.command("disable")
@@ -179,7 +181,7 @@ def list_users(runs: Runs, output: Literal["table", "json", "name"]) -> None:
 @click.pass_obj
 def disable(runs: Runs, name: str) -> None:
     """Keep a user out, within seconds, whatever they are signed in with."""
-    _run(runs, _switch(name, disabled=True))
+    on_users(runs, _switch(name, disabled=True))
 
 
 @user_group.command("enable")
@@ -187,7 +189,7 @@ def disable(runs: Runs, name: str) -> None:
 @click.pass_obj
 def enable(runs: Runs, name: str) -> None:
     """Let a disabled user in again."""
-    _run(runs, _switch(name, disabled=False))
+    on_users(runs, _switch(name, disabled=False))
 
 
 def _switch(name: str, *, disabled: bool) -> Work:
@@ -223,7 +225,7 @@ def delete(runs: Runs, name: str, *, yes: bool) -> None:
         click.echo(f"deleted {user.name}")
         await _warn(users)
 
-    _run(runs, work)
+    on_users(runs, work)
 
 
 @user_group.command("admin")
@@ -243,7 +245,7 @@ def admin(runs: Runs, name: str, *, grant: bool) -> None:
         click.echo(f"{user.name} is {what} now")
         await _warn(users)
 
-    _run(runs, work)
+    on_users(runs, work)
 
 
 # ---- what is printed ----
@@ -268,20 +270,3 @@ def _row(user: User) -> tuple[str, ...]:
 def _item(user: User) -> dict[str, Any]:
     times = {"created_at": rfc3339(user.created_at), "updated_at": rfc3339(user.updated_at)}
     return msgspec.structs.asdict(user) | times
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    lines = [head, *rows]
-    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
-    return [
-        "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
-
-
-def _width(text: str) -> int:
-    """Cells of a terminal: Chinese takes two, an accent none."""
-    return sum(
-        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
-        for character in text
-    )

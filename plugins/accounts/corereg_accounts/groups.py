@@ -117,12 +117,18 @@ class Groups:
             raise Missing(message)
         return group_of(row)
 
-    async def named(self, text: str) -> Group | None:
+    async def named(self, text: str, kinds: Collection[Kind] = tuple(Kind)) -> Group | None:
         """The group of that name, or that DN; of several kinds the one that was made first."""
-        kinds = ((kind, key_of_group(kind, text, text)) for kind in Kind)
-        same = sa.or_(*(sa.and_(groups.c.type == int(kind), groups.c.key == key) for kind, key in kinds))
+        keys = ((kind, key_of_group(kind, text, text)) for kind in kinds)
+        same = sa.or_(*(sa.and_(groups.c.type == int(kind), groups.c.key == key) for kind, key in keys))
         row = await self.database.row(sa.select(*FIELDS).where(same).order_by(groups.c.id).limit(1))
         return group_of(row) if row else None
+
+    async def everything(self) -> Sequence[tuple[Group, int]]:
+        """All groups by name, and how many users belong to each."""
+        count = sa.select(sa.func.count()).where(members.c.group_id == groups.c.id).scalar_subquery()
+        rows = await self.database.rows(sa.select(*FIELDS, count).order_by(groups.c.name, groups.c.id))
+        return [(group_of(row), row[-1]) for row in rows]
 
     async def subjects_of(self, user: User) -> tuple[str, ...]:
         """The subjects of the groups a user belongs to."""
