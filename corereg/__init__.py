@@ -52,7 +52,7 @@ if TYPE_CHECKING:  # for type checkers and editors; the same names as in _HOME b
     from corereg.store.listing import Fields, Listing, Term, conditions, page, parse_q
     from corereg.store.schema import Schema
     from corereg.store.scopes import among, covered, within
-    from corereg.store.settings import Setting, Settings
+    from corereg.store.settings import Setting
     from corereg.store.storage import (
         BLOBS,
         Capability,
@@ -146,7 +146,6 @@ _HOME = {
     "covered": "corereg.store.scopes",
     "within": "corereg.store.scopes",
     "Setting": "corereg.store.settings",
-    "Settings": "corereg.store.settings",
     "BLOBS": "corereg.store.storage",
     "Capability": "corereg.store.storage",
     "KeyMissing": "corereg.store.storage",
@@ -216,7 +215,6 @@ __all__ = [
     "Session",
     "Setting",
     "SettingError",
-    "Settings",
     "Size",
     "Stat",
     "State",

@@ -13,11 +13,10 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -26,13 +25,16 @@ import pluggy
 from corereg import hookspecs
 from corereg.access import Grant, Identity, Namespace, Refusal, limited
 from corereg.config import decode_table
+from corereg.config.problems import nearest
 from corereg.events import Event, Operation
 from corereg.messages import Request, Route
 from corereg.oci.errors import OCIError, Unauthorized
 from corereg.store.database import DatabaseError, Transaction
-from corereg.store.schema import Schema
-from corereg.store.settings import Setting
 from corereg.store.storage import Storage
+
+if TYPE_CHECKING:  # for the types alone: `corereg --help` must not wait for a database driver
+    from corereg.store.schema import Schema
+    from corereg.store.settings import Setting
 
 log = logging.getLogger(__name__)
 
@@ -137,8 +139,8 @@ def _from_entry_point(name: str) -> Any:
             raise PluginError(message)
         found[entry.name] = entry
     if name not in found:
-        near = get_close_matches(name, found, 1)
-        hint = f" - did you mean {near[0]}?" if near else ""
+        near = nearest(name, found)
+        hint = f" - did you mean {near}?" if near else "."
         message = (
             f"plugin {name!r} is not installed{hint} Install its distribution, or take it out of `plugins`; "
             f"installed are: {', '.join(sorted(found)) or 'none'}"
@@ -264,8 +266,8 @@ class Plugins:
         if hook.spec is None:
             if implementation.optionalhook:
                 return
-            near = get_close_matches(hook.name, self.hooks, 1)
-            hint = f"did you mean {near[0]}?" if near else "see `corereg plugins hooks`"
+            near = nearest(hook.name, self.hooks)
+            hint = f"did you mean {near}?" if near else "see `corereg plugins hooks`"
             message = f"{where}: there is no such hook; {hint} (optionalhook=True for a hook of another plugin)"
             raise PluginError(message)
         if implementation.wrapper or implementation.hookwrapper:

@@ -172,6 +172,9 @@ def _signature(
         raise PluginError(message) from error
     found = []
     for name in list(inspect.signature(handler).parameters)[1:]:
+        if name == NAMESPACE and name in segments and hints.get(name) is not Namespace:
+            message = f"{where}: a segment {{namespace}} is looked up; annotate it with Namespace, or rename it"
+            raise PluginError(message)
         if name in segments:
             found.append(Parameter(name, "path", hints.get(name, str)))
         elif name in {"query", "body", "form", "request"}:

@@ -1,45 +1,26 @@
-"""Users, groups, and what they sign in with: the plugin `accounts`."""
+"""Users, groups, and what they sign in with: the plugin `accounts`.
+
+`corereg --help` reads this page, so what a hook needs is imported when the hook is asked.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import click
 import msgspec
-from argon2 import PasswordHasher
 
-from corereg import (
-    EVERYTHING,
-    Duration,
-    Grant,
-    Identity,
-    Principal,
-    Registry,
-    Request,
-    Route,
-    Schema,
-    Session,
-    Setting,
-    hookimpl,
-)
-from corereg_accounts import credentials, settings
-from corereg_accounts.administrator import ensure_administrator
-from corereg_accounts.commands import user_group
-from corereg_accounts.group_commands import group_group
-from corereg_accounts.groups import Groups
-from corereg_accounts.identities import completed
-from corereg_accounts.onboarding import Onboarding
-from corereg_accounts.passwords import Passwords
-from corereg_accounts.principals import principal
-from corereg_accounts.routes import routes_of
-from corereg_accounts.schema import SCHEMA
-from corereg_accounts.sessions import Sessions
-from corereg_accounts.stores import Stores
-from corereg_accounts.tokens import Tokens
-from corereg_accounts.users import Users
+from corereg import EVERYTHING, Duration, Grant, Identity, hookimpl
+
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
+
+    from corereg import Principal, Registry, Request, Route, Schema, Session, Setting
+    from corereg_accounts.stores import Stores
+    from corereg_accounts.users import Users
 
 __all__ = ["Accounts"]
 
@@ -78,37 +59,40 @@ class Accounts:
 
     @hookimpl
     def provide_schema(self) -> Schema:
+        from corereg_accounts.schema import SCHEMA
+
         return SCHEMA
 
     @hookimpl
     def provide_routes(self, registry: Registry) -> Sequence[Route]:
+        from corereg_accounts.routes import routes_of
+
         return routes_of(registry, self._stores)
 
     @hookimpl
     def provide_settings(self) -> Sequence[Setting[Any]]:
-        return settings.SETTINGS
+        from corereg_accounts.settings import SETTINGS
+
+        return SETTINGS
 
     @hookimpl
     def provide_commands(self) -> Sequence[click.Command]:
+        from corereg_accounts.commands import user_group
+        from corereg_accounts.group_commands import group_group
+
         return [user_group, group_group]
 
     @hookimpl
     @asynccontextmanager
     async def lifespan(self, registry: Registry) -> AsyncGenerator[None]:
+        from corereg_accounts.administrator import ensure_administrator
+        from corereg_accounts.passwords import Passwords
+        from corereg_accounts.stores import stores_of
+
         with Passwords(self._hasher) as passwords:
-            users, groups = Users(registry.database, passwords), Groups(registry.database)
-            self._opened = Stores(
-                users=users,
-                groups=groups,
-                sessions=Sessions(
-                    registry.database, lambda: registry.settings.get(settings.TIMEOUT), self.settings.session_lifetime
-                ),
-                tokens=Tokens(registry.database),
-                onboarding=Onboarding(registry, users, groups),
-                registration=lambda: registry.settings.get(settings.REGISTRATION),
-            )
+            self._opened = stores_of(registry, passwords, self.settings.session_lifetime)
             try:
-                await ensure_administrator(registry, users, os.environ)
+                await ensure_administrator(registry, self._opened.users, os.environ)
                 yield
             finally:
                 self._opened = None
@@ -121,11 +105,14 @@ class Accounts:
 
     @hookimpl
     async def check_password(self, name: str, password: str, address: str | None) -> Identity | None:
-        stores = self._stores()
-        return await credentials.check(stores.users, stores.tokens, name, password, address)
+        from corereg_accounts.credentials import check
+
+        return await check(self._stores(), name, password, address)
 
     @hookimpl
     async def complete_identity(self, identity: Identity) -> Identity | None:
+        from corereg_accounts.identities import completed
+
         return await completed(self._stores(), identity)
 
     @hookimpl
@@ -144,6 +131,8 @@ class Accounts:
 
     @hookimpl(optionalhook=True)
     async def find_principal(self, kind: str, reference: int | str) -> Principal | None:
+        from corereg_accounts.principals import principal
+
         return await principal(self._stores(), kind, reference)
 
     @hookimpl(optionalhook=True)

@@ -1,29 +1,35 @@
-"""``corereg group``: local groups, on the local data, whether or not a server runs on it."""
+"""``corereg group``: local groups, on the local data, whether or not a server runs on it.
+
+``corereg --help`` reads this page, so what a command works with is imported when it works.
+"""
 
 from __future__ import annotations
 
 import sys
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 import msgspec
 
-from corereg import Missing, Registry
+from corereg import Missing
 from corereg_accounts.commands import Runs, on_users
-from corereg_accounts.groups import Group, Groups, Kind
 from corereg_accounts.printing import table
-from corereg_accounts.users import Users
+
+if TYPE_CHECKING:
+    from corereg import Registry
+    from corereg_accounts.groups import Group, Groups
+    from corereg_accounts.users import Users
 
 
 @click.group("group")
 def group_group() -> None:
-    r"""Make local groups, and say who belongs to them.
+    """Make local groups, and say who belongs to them.
 
     \b
     corereg group create ops
     corereg group add ops alice
     corereg group list
-    """
+    """  # noqa: D301 - click looks for the character, not for its name
 
 
 @group_group.command("create")
@@ -33,6 +39,8 @@ def create(runs: Runs, name: str) -> None:
     """Make a local group."""
 
     async def work(registry: Registry, _users: Users) -> None:
+        from corereg_accounts.groups import Groups, Kind
+
         group = await Groups(registry.database).create(registry.session(), Kind.LOCAL, name)
         click.echo(f"created {group.name}")
 
@@ -46,6 +54,8 @@ def list_groups(runs: Runs, output: Literal["table", "json", "name"]) -> None:
     """List the groups of all kinds."""
 
     async def work(registry: Registry, _users: Users) -> None:
+        from corereg_accounts.groups import Groups, Kind
+
         found = await Groups(registry.database).everything()
         if output == "json":
             items = [_item(group, count) for group, count in found]
@@ -67,6 +77,8 @@ def add(runs: Runs, group: str, user: str) -> None:
     """Let a user belong to a local group."""
 
     async def work(registry: Registry, users: Users) -> None:
+        from corereg_accounts.groups import Groups
+
         groups = Groups(registry.database)
         found, member = await _local(groups, group), await users.named(user)
         await groups.add(registry.session(), found, member)
@@ -83,6 +95,8 @@ def remove(runs: Runs, group: str, user: str) -> None:
     """Take a user out of a local group."""
 
     async def work(registry: Registry, users: Users) -> None:
+        from corereg_accounts.groups import Groups
+
         groups = Groups(registry.database)
         found, member = await _local(groups, group), await users.named(user)
         await groups.remove(registry.session(), found, member)
@@ -104,6 +118,8 @@ def delete(runs: Runs, name: str, *, yes: bool) -> None:
         click.confirm(f"Delete the group {name}?", abort=True, err=True)
 
     async def work(registry: Registry, _users: Users) -> None:
+        from corereg_accounts.groups import Groups
+
         groups = Groups(registry.database)
         group = await _local(groups, name)
         await groups.delete(registry.session(), group)
@@ -113,6 +129,8 @@ def delete(runs: Runs, name: str, *, yes: bool) -> None:
 
 
 async def _local(groups: Groups, name: str) -> Group:
+    from corereg_accounts.groups import Kind
+
     group = await groups.named(name, [Kind.LOCAL])
     if group is None:
         message = f"there is no local group {name!r}"
