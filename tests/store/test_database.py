@@ -10,10 +10,12 @@ import anyio
 import anyio.lowlevel
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from corereg.store import sqlite as module
-from corereg.store.database import Conflict, Database, DatabaseUnavailable, Query, ValueRefused
+from corereg.store.database import Conflict, Database, DatabaseFull, DatabaseUnavailable, Query, ValueRefused
 from corereg.store.engines import connect
+from corereg.store.postgres import translated
 from corereg.store.schema import CORE, metadata, repositories, upgrade, versions
 
 pytestmark = pytest.mark.anyio
@@ -267,3 +269,14 @@ async def test_what_no_row_can_hold_is_told_apart_from_a_database_that_is_away(
         with pytest.raises(ValueRefused):
             await chosen.rows(by_name, name="a\0")
     assert await chosen.rows(by_number, number=2**63 - 1) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [("23505", Conflict), ("53100", DatabaseFull), ("22021", ValueRefused), ("57P01", DatabaseUnavailable)],
+)
+def test_what_postgresql_refuses_is_told_by_its_state(state: str, kind: type[Exception]) -> None:
+    """22021 is a text with a NUL: whoever sent it hears so, and the operator hears of no trouble."""
+    refused = Exception("refused")
+    refused.sqlstate = state  # type: ignore[attr-defined]
+    assert isinstance(translated(DBAPIError("SELECT", {}, refused), "a database"), kind)
