@@ -27,6 +27,12 @@ PAGE = 100
 TIMEOUT = 60.0
 """Seconds without a byte from the server until a command gives up."""
 CONNECT = 10.0
+MANIFESTS = (
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
 
 
 def path_of(*segments: str | int) -> str:
@@ -95,6 +101,25 @@ class API:
         """DELETE."""
         self.request("DELETE", path)
 
+    # ---- the registry's own protocol, below /v2/ ----
+
+    def manifest(self, repository: str, reference: str) -> tuple[bytes, str]:
+        """The bytes of a manifest, and its media type."""
+        path = f"/{quote(repository)}/manifests/{quote(reference, safe=':')}"
+        answer = self.request("GET", path, headers={"accept": ", ".join(MANIFESTS)}, prefix="/v2")
+        return answer.content, str(answer.headers.get("content-type", ""))
+
+    def put_manifest(self, repository: str, tag: str, manifest: bytes, media_type: str) -> None:
+        """Put a manifest under a tag: in one step the tag points there, wherever it pointed before."""
+        path = f"/{quote(repository)}/manifests/{quote(tag, safe='')}"
+        self.request("PUT", path, manifest, headers={"content-type": media_type}, prefix="/v2")
+
+    def referrers(self, repository: str, digest: str) -> list[dict[str, Any]]:
+        """The descriptors of what refers to a manifest: signatures, SBOMs, attestations."""
+        path = f"/{quote(repository)}/referrers/{quote(digest, safe=':')}"
+        found: list[dict[str, Any]] = _document(self.request("GET", path, prefix="/v2")).get("manifests", [])
+        return found
+
     # ---- one request ----
 
     def request(
@@ -107,16 +132,20 @@ class API:
         headers: dict[str, str] | None = None,
         prefix: str = PREFIX,
     ) -> httpx2.Response:
-        """One request below `prefix`; parameters that are None are left out. Raises for 300 and more."""
+        """One request below `prefix`; parameters that are None are left out. Raises for 300 and more.
+
+        `body` is sent as JSON; bytes as they are, then `headers` say what they are.
+        """
         from uuid import uuid4
 
         import httpx2
 
-        content = None if body is None else msgspec.json.encode(body)
+        content = body if body is None or isinstance(body, bytes) else msgspec.json.encode(body)
         request_id = str(uuid4())
-        sent = {"x-request-id": request_id, "x-is-resource-name": "true", **(headers or {})}
+        sent = {"x-request-id": request_id, "x-is-resource-name": "true"}
         if content is not None:
             sent["content-type"] = "application/json"
+        sent |= headers or {}
         parameters = {name: _text(value) for name, value in (query or {}).items() if value is not None}
         try:
             answer = self._client().request(

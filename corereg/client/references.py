@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import msgspec
 
 from corereg.client.api import repository_path
 from corereg.client.errors import Misuse
+from corereg.config.units import parse_size
 
+UNLIMITED = -1
 _AGE = re.compile(r"([1-9][0-9]{0,5})([dwy])")
 _DAYS = {"d": 1, "w": 7, "y": 365}
 
@@ -72,3 +75,26 @@ def days(text: str) -> int:
         message = f"{text!r} is no time to live; write 90d, 12w, 1y or never"
         raise Misuse(message)
     return int(match[1]) * _DAYS[match[2]]
+
+
+def limit(text: str) -> int:
+    """``10GiB`` or ``unlimited`` (-1) in bytes. Raises Misuse."""
+    if text in {"unlimited", "-1"}:
+        return UNLIMITED
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        message = f"{text!r} is no limit: it {error}, or unlimited"
+        raise Misuse(message) from None
+
+
+def pairs(texts: Iterable[str]) -> dict[str, str]:
+    """``KEY=VALUE`` words as a mapping. Raises Misuse."""
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            message = f"{text!r} is not KEY=VALUE"
+            raise Misuse(message)
+        found[key] = value
+    return found

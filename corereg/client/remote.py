@@ -39,7 +39,7 @@ from corereg.client.errors import (
     Unreachable,
 )
 from corereg.client.output import FORMATS, Column, Item, Printer, moment, plain, size, yaml_text
-from corereg.client.references import Reference, days, repository
+from corereg.client.references import Reference, days, limit, pairs, repository
 from corereg.client.table import printable, table
 from corereg.client.target import Target, required, selected
 from corereg.client.words import Words, near
@@ -69,8 +69,10 @@ __all__ = [
     "days",
     "found",
     "group",
+    "limit",
     "moment",
     "near",
+    "pairs",
     "password_options",
     "path_of",
     "plain",
