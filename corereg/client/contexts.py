@@ -101,6 +101,11 @@ class Contexts:
         self._write(self._file, _Contexts(name, self._known.contexts), 0o644)
         self._known = _Contexts(name, self._known.contexts)
 
+    def sign_in(self, name: str, credentials: Credentials) -> None:
+        """Give a context other credentials."""
+        self.get(name)
+        self._write(self._secrets_file, _Secrets({**self._secrets(), name: credentials}), 0o600)
+
     def forget(self, name: str) -> bool:
         """Drop the credentials of a context; whether there were any."""
         self.get(name)

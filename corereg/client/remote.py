@@ -28,6 +28,7 @@ import click
 from corereg.client import asking
 from corereg.client.api import API, TIMEOUT, path_of, repository_path
 from corereg.client.contexts import Context, Contexts, Credentials, config_folder, write_whole
+from corereg.client.either import either
 from corereg.client.errors import (
     ClientError,
     InTheWay,
@@ -40,12 +41,15 @@ from corereg.client.errors import (
 )
 from corereg.client.output import FORMATS, Column, Item, Printer, moment, plain, size, yaml_text
 from corereg.client.references import Reference, days, limit, pairs, repository
+from corereg.client.rights import PRESETS, ROLES, accesses, robot_name, role_number, role_word
 from corereg.client.table import printable, table
 from corereg.client.target import Target, required, selected
 from corereg.client.words import Words, near
 
 __all__ = [
     "API",
+    "PRESETS",
+    "ROLES",
     "ClientError",
     "Column",
     "Context",
@@ -64,9 +68,11 @@ __all__ = [
     "TooLong",
     "Unreachable",
     "Words",
+    "accesses",
     "command",
     "config_folder",
     "days",
+    "either",
     "found",
     "group",
     "limit",
@@ -81,6 +87,9 @@ __all__ = [
     "repository",
     "repository_path",
     "required",
+    "robot_name",
+    "role_number",
+    "role_word",
     "selected",
     "size",
     "table",
@@ -142,6 +151,13 @@ class Remote:
     def password(self, file: Path | None, *, stdin: bool, twice: bool = True) -> str:
         """A password, from where `password_options` say, or the terminal."""
         return asking.password(file, stdin=stdin, twice=twice)
+
+    def keep_password(self, password: str) -> None:
+        """After a change of one's own password: the context signs in with the new one."""
+        credentials, name = self.target.credentials, self.target.context
+        contexts = Contexts(config_folder(os.environ))
+        if name is not None and credentials is not None and contexts.credentials(name) == credentials:
+            contexts.sign_in(name, Credentials(user=credentials.user, password=password))
 
 
 # ---- groups and commands ----

@@ -9,15 +9,6 @@ import click
 
 from corereg import remote
 
-ROLES = {"project-admin": 1, "developer": 2, "guest": 3, "maintainer": 4, "limited-guest": 5}
-"""Harbor's roles and their numbers."""
-_WORDS = {number: word for word, number in ROLES.items()}
-
-
-def role_word(number: Any) -> str:
-    """A role as this command line writes it; a role of one's own keeps its number."""
-    return _WORDS.get(number, str(number))
-
 
 def _access(project: remote.Item) -> str:
     return "public" if project.get("metadata", {}).get("public") == "true" else "private"
@@ -25,7 +16,7 @@ def _access(project: remote.Item) -> str:
 
 def _role(project: remote.Item) -> str | None:
     number = project.get("current_user_role_id")
-    return role_word(number) if number else None
+    return remote.role_word(number) if number else None
 
 
 PROJECTS = (
@@ -52,7 +43,7 @@ USAGE = (
 MEMBERS = (
     remote.Column("name", "entity_name"),
     remote.Column("kind", lambda member: "group" if member.get("entity_type") == "g" else "user"),
-    remote.Column("role", lambda member: role_word(member.get("role_id"))),
+    remote.Column("role", lambda member: remote.role_word(member.get("role_id"))),
     remote.Column("id", "id"),
 )
 
@@ -180,19 +171,11 @@ def member_group() -> None:
 _project = remote.project_option(required=True)
 _as_group = click.option("--group", "is_group", is_flag=True, help="NAME is a group's.")
 _with_role = click.option(
-    "--role", metavar="ROLE", required=True, help=f"One of {', '.join(ROLES)}, or the number of a role of your own."
+    "--role",
+    metavar="ROLE",
+    required=True,
+    help=f"One of {', '.join(remote.ROLES)}, or the number of a role of your own.",
 )
-
-
-def role_number(text: str) -> int:
-    """A role's number. Raises Misuse."""
-    if text.isascii() and text.isdigit():
-        return int(text)
-    word = "".join(f"-{sign.lower()}" if sign.isupper() else sign for sign in text)  # projectAdmin is fine, too
-    if word in ROLES:
-        return ROLES[word]
-    message = f"there is no role {text!r}.{remote.near(text, ROLES)}"
-    raise remote.Misuse(message, hint=f"Roles: {', '.join(ROLES)}.")
 
 
 def _member(at: remote.Remote, project: str, name: str, *, is_group: bool) -> remote.Item:
@@ -221,12 +204,12 @@ def list_members(at: remote.Remote, project: str, name: str | None) -> None:
 @_as_group
 def add_member(at: remote.Remote, name: str, project: str, role: str, *, is_group: bool) -> None:
     """Let a user or group work in a project."""
-    number = role_number(role)
+    number = remote.role_number(role)
     who: Mapping[str, Any] = {"member_group": {"group_name": name}} if is_group else {"member_user": {"username": name}}
     member = at.api.created(remote.path_of("projects", project, "members"), {"role_id": number, **who})
     at.done(
-        f"{name} is {role_word(number)} in {project} now",
-        {"id": _number(member), "name": name, "project": project, "role": role_word(number)},
+        f"{name} is {remote.role_word(number)} in {project} now",
+        {"id": _number(member), "name": name, "project": project, "role": remote.role_word(number)},
     )
 
 
@@ -237,12 +220,12 @@ def add_member(at: remote.Remote, name: str, project: str, role: str, *, is_grou
 @_as_group
 def set_role(at: remote.Remote, name: str, role: str, project: str, *, is_group: bool) -> None:
     """Give a member another role."""
-    number = role_number(role)
+    number = remote.role_number(role)
     member = _member(at, project, name, is_group=is_group)
     at.api.put(remote.path_of("projects", project, "members", member["id"]), {"role_id": number})
     at.done(
-        f"{name} is {role_word(number)} in {project} now",
-        {"id": member["id"], "name": name, "project": project, "role": role_word(number)},
+        f"{name} is {remote.role_word(number)} in {project} now",
+        {"id": member["id"], "name": name, "project": project, "role": remote.role_word(number)},
     )
 
 

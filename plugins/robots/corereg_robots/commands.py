@@ -11,12 +11,6 @@ import click
 from corereg import remote
 from corereg_robots.export import FORMATS, exported
 
-PRESETS = {
-    "pull": (("repository", "pull"),),
-    "push": (("repository", "push"), ("repository", "pull")),
-}
-"""Words for ``--allow`` beside ``RESOURCE:ACTION``: who pushes must look first, so push holds pull."""
-
 
 def _where(robot: remote.Item) -> str:
     return ", ".join(
@@ -90,19 +84,9 @@ def _robot(at: remote.Remote, name: str, project: str | None) -> remote.Item:
     robots = _robots(at, project)
     for robot in robots:
         whole = str(robot.get("name"))
-        if name == whole or name == _short(whole, project):
+        if name == whole or name == remote.robot_name(whole, project):
             return robot
     return remote.found(robots, "name", name, f"robot of {project}" if project else "system robot")
-
-
-def _short(whole: str, project: str | None) -> str:
-    """The name a robot was made with: ``ci`` of ``robot$demo+ci``. Prefixes end with a sign that names have not."""
-    if project is not None and f"{project}+" in whole:
-        return whole.partition(f"{project}+")[2]
-    for at in range(len(whole), 0, -1):
-        if whole[at - 1] in "$+:/@~":
-            return whole[at:]
-    return whole
 
 
 # ---- commands ----
@@ -176,26 +160,12 @@ def _permissions(project: str | None, places: tuple[str, ...], allow: str, syste
         message = "say where the robot may work: -p PROJECT, or --in PROJECT (* for every project) for a system robot"
         raise remote.Misuse(message)
     found = [
-        {"kind": "project", "namespace": place, "access": _access(allow)}
+        {"kind": "project", "namespace": place, "access": remote.accesses(allow.split(","))}
         for place in ((project,) if project is not None else places)
     ]
     if system_allow:
-        found.append({"kind": "system", "namespace": "/", "access": _access(system_allow)})
+        found.append({"kind": "system", "namespace": "/", "access": remote.accesses(system_allow.split(","))})
     return found
-
-
-def _access(words: str) -> list[dict[str, str]]:
-    rights: dict[tuple[str, str], None] = {}
-    for word in filter(None, (each.strip() for each in words.split(","))):
-        resource, colon, action = word.partition(":")
-        if word in PRESETS:
-            rights |= dict.fromkeys(PRESETS[word])
-        elif colon and resource and action:
-            rights[resource, action] = None
-        else:
-            message = f"{word!r} is no right.{remote.near(word, PRESETS)}"
-            raise remote.Misuse(message, hint=f"Rights: {', '.join(PRESETS)}, or RESOURCE:ACTION as tag:delete.")
-    return [{"resource": resource, "action": action} for resource, action in rights]
 
 
 @remote.command(robot_group, "refresh")
