@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from corereg.client.errors import ClientError
+from corereg.client.output import Printer
 from corereg.client.target import selected
 from corereg.client.words import Words
 
-_GIVEN = {ParameterSource.COMMANDLINE, ParameterSource.PROMPT}
+_WORDS = "corereg.client.either.words"
 
 
 def either(name: str, local: click.Group, distant: click.Group) -> Words:
@@ -27,7 +30,7 @@ def either(name: str, local: click.Group, distant: click.Group) -> Words:
 
 
 class Either(click.Command):
-    """On a registry when one is selected; on the local data when none is, or ``--local``, ``--config``, ``--data`` say so.
+    """On a registry when one is selected; on the local data when none is, or `--local`, `--config`, `--data` say so.
 
     A command that only the local data knows is refused while a registry is selected: it would work somewhere else.
     """
@@ -43,40 +46,49 @@ class Either(click.Command):
         self.local = local
         self.distant = distant
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_WORDS] = list(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
-        chosen = self.local if self._is_local(ctx) else self.distant
-        if chosen is None:
-            message = (
-                "this works on the local data alone, and a registry is selected; add --local if you mean this machine"
-            )
-            raise click.UsageError(message, ctx)
-        known = {parameter.name for parameter in chosen.params} | {"local"}
+        chosen = self._chosen(ctx)
+        known = {parameter.name for parameter in chosen.params}
         for parameter in self.params:
-            source = ctx.get_parameter_source(str(parameter.name))
-            if parameter.name not in known and parameter.expose_value and source in _GIVEN:
+            given = (
+                parameter.expose_value and ctx.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
+            )
+            if given and parameter.name not in known:
                 where = "over the API" if chosen is self.local else "with --local"
                 message = f"{parameter.opts[0]} works only {where}"
                 raise click.UsageError(message, ctx)
-        given = {str(name): ctx.params.get(str(name)) for name in known if name != "local"}
-        if chosen is self.local:
-            given = {str(each.name): _again(ctx, each, given[str(each.name)]) for each in self.local.params}
-        assert chosen.callback is not None  # noqa: S101 - a command without one is a group
-        return ctx.invoke(chosen.callback, **given)
+        # Options that say where (--local, --config, --data) have been heard; they mean nothing to the command itself.
+        heard = [each for each in self.params if not each.expose_value and each.name not in known]
+        chosen.params.extend(heard)
+        try:
+            with chosen.make_context(ctx.info_name, list(ctx.meta[_WORDS]), parent=ctx.parent) as own:
+                return chosen.invoke(own)
+        finally:
+            del chosen.params[len(chosen.params) - len(heard) :]
 
-    def _is_local(self, ctx: click.Context) -> bool:
-        place = ctx.obj
-        if ctx.get_parameter_source("local") in _GIVEN:
-            return True
-        if ctx.params.get("context_named") is None and (
-            getattr(place, "file", None) is not None or getattr(place, "overrides", {}).get("data") is not None
-        ):
-            return True
-        return selected(os.environ, ctx.params.get("context_named")) is None
+    def _chosen(self, ctx: click.Context) -> click.Command:
+        context = ctx.params.get("context_named")
+        here = ctx.get_parameter_source("local") is ParameterSource.COMMANDLINE or (
+            context is None
+            and (getattr(ctx.obj, "file", None) is not None or "data" in getattr(ctx.obj, "overrides", {}))
+        )
+        if here or not _is_selected(context):
+            return self.local
+        if self.distant is None:
+            message = (
+                "this works on the local data alone, and a registry is selected; with --local it works on this machine"
+            )
+            raise click.UsageError(message, ctx)
+        return self.distant
 
 
-def _again(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
-    """A value, as the local command's own parameter reads it."""
-    source = ctx.get_parameter_source(str(parameter.name))
-    if source not in _GIVEN:
-        value = parameter.get_default(ctx)
-    return parameter.process_value(ctx, value)
+def _is_selected(context: str | None) -> bool:
+    try:
+        return selected(os.environ, context) is not None
+    except ClientError as error:
+        Printer().error(error)
+        sys.exit(error.exit_status)

@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from corereg.client.errors import ClientError, Misuse
-from corereg.client.table import printable, table
+from corereg.client.table import printable, sentences, table
 
 FORMATS = ("table", "json", "jsonl", "yaml", "name")
 """What ``-o`` takes."""
@@ -127,7 +127,7 @@ class Printer:
     def done(self, sentence: str, item: Item, name: str) -> None:
         """What a change has done: the sentence for a person, `item` for a program."""
         if self.form == "table":
-            click.echo(printable(sentence))
+            click.echo(sentences(sentence))
         else:
             self.one(item, (), name)
 
@@ -136,9 +136,9 @@ class Printer:
         if self.form in {"json", "jsonl"}:
             click.echo(_json(error.document()), err=True)
             return
-        first = f"{self.paint('Error:', sys.stderr, fg='red', bold=True)} {printable(error.message)}"
+        first = f"{self.paint('Error:', sys.stderr, fg='red', bold=True)} {sentences(error.message)}"
         number = f"request {error.request_id}" if error.request_id and (error.status or 500) >= 500 else None
-        for line in filter(None, (first, printable(error.hint or ""), number)):
+        for line in filter(None, (first, sentences(error.hint or ""), number)):
             click.echo(line, err=True)
 
     def paint(self, text: str, stream: IO[str] | None = None, **style: Any) -> str:

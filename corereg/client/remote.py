@@ -28,6 +28,7 @@ import click
 from corereg.client import asking
 from corereg.client.api import API, TIMEOUT, path_of, repository_path
 from corereg.client.contexts import Context, Contexts, Credentials, config_folder, write_whole
+from corereg.client.documents import Located, Place, located
 from corereg.client.either import either
 from corereg.client.errors import (
     ClientError,
@@ -57,10 +58,12 @@ __all__ = [
     "Credentials",
     "InTheWay",
     "Item",
+    "Located",
     "Misuse",
     "NotAllowed",
     "NotFound",
     "PartlyDone",
+    "Place",
     "Printer",
     "Reference",
     "Remote",
@@ -76,6 +79,7 @@ __all__ = [
     "found",
     "group",
     "limit",
+    "located",
     "moment",
     "near",
     "pairs",

@@ -23,6 +23,11 @@ def printable(text: str) -> str:
     )
 
 
+def sentences(text: str) -> str:
+    """As `printable`, but lines stay lines."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Lines: the head, then each row."""
     lines = [head, *rows]
