@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-UNSIGNED = "Sign in with `corereg login URL`, or set COREREG_TOKEN, or COREREG_USER with COREREG_PASSWORD_FILE."
+UNSIGNED = "Sign in with `corereg login URL`, or set COREREG_USER with COREREG_TOKEN or COREREG_PASSWORD_FILE."
 MOST_TEXT = 300
 """Characters of an answer that is no error of ours and is shown all the same."""
 

@@ -1,7 +1,8 @@
 """Which registry a command speaks to, and as whom: option, then environment, then context.
 
 Credentials go only where they belong. ``--context`` takes address and credentials from one context; ``COREREG_URL``
-takes the credentials of the environment, else those of the context with this very address.
+takes the credentials of the environment, else those of the context with this very address. ``COREREG_TOKEN`` with
+``COREREG_USER`` stands for that user's password, as personal access tokens do; alone it is sent as a bearer token.
 """
 
 from __future__ import annotations
@@ -89,9 +90,9 @@ def required(environ: Mapping[str, str], context: str | None = None) -> Target:
 
 
 def _credentials(environ: Mapping[str, str]) -> Credentials | None:
-    if token := environ.get("COREREG_TOKEN"):
-        return Credentials(token=token)
     user, file = environ.get("COREREG_USER"), environ.get("COREREG_PASSWORD_FILE")
+    if token := environ.get("COREREG_TOKEN"):
+        return Credentials(user=user, password=token) if user else Credentials(token=token)
     if not file:
         return None
     if not user:

@@ -161,6 +161,9 @@ def test_the_environment_goes_before_the_context(
     assert place.last("GET").headers["authorization"] == basic("robot$ci", "robots-secret")
     monkeypatch.setenv("COREREG_TOKEN", "a-token")
     corereg("whoami")
+    assert place.last("GET").headers["authorization"] == basic("robot$ci", "a-token")
+    monkeypatch.delenv("COREREG_USER")
+    corereg("whoami")
     assert place.last("GET").headers["authorization"] == "Bearer a-token"
     corereg("whoami", "--context", "kept")
     assert place.last("GET").headers["authorization"] == basic("alice", PASSWORD)

@@ -11,8 +11,8 @@ import click
 from corereg import remote
 from corereg_accounts import commands
 
-KINDS = {1: "ldap", 2: "http", 3: "oidc"}
-"""Harbor's numbers for kinds of groups."""
+KINDS = {4: "local", 1: "ldap", 2: "http", 3: "oidc"}
+"""Numbers for kinds of groups: Harbor's, and 4, whose members are kept here."""
 
 USERS = (
     remote.Column("name", "username"),
@@ -160,7 +160,9 @@ def list_groups(at: remote.Remote, name: str | None) -> None:
 
 @remote.command(group_group, "create")
 @click.argument("name")
-@click.option("--kind", type=click.Choice([*KINDS.values()]), required=True, help="Who says who is in it.")
+@click.option(
+    "--kind", type=click.Choice([*KINDS.values()]), default="local", show_default=True, help="Who says who is in it."
+)
 @click.option("--dn", metavar="DN", help="Where an LDAP group stands in the directory.")
 def create_group(at: remote.Remote, name: str, kind: str, dn: str | None) -> None:
     """Make a group."""
@@ -179,3 +181,43 @@ def delete_group(at: remote.Remote, name: str, *, yes: bool) -> None:
     at.confirm(f"Delete the group {name}?", yes=yes)
     at.api.delete(remote.path_of("usergroups", group["id"]))
     at.done(f"deleted {name}", {"id": group["id"], "group_name": name}, name="group_name")
+
+
+@remote.group("member", group_group)
+def member_group() -> None:
+    """List and change who is in a local group."""
+
+
+MEMBERS = (remote.Column("name", "username"), remote.Column("id", "user_id"))
+
+
+@remote.command(member_group, "list", columns=MEMBERS)
+@click.argument("group")
+def list_members(at: remote.Remote, group: str) -> None:
+    """List who is in a group."""
+    at.items(at.api.listed(remote.path_of("usergroups", _group(at, group)["id"], "members")), name="username")
+
+
+@remote.command(member_group, "add")
+@click.argument("group")
+@click.argument("user")
+def add_member(at: remote.Remote, group: str, user: str) -> None:
+    """Take a user into a local group."""
+    at.api.put(_membership(at, group, user), None)
+    at.done(f"{user} is in {group} now", {"group_name": group, "username": user}, name="username")
+
+
+@remote.command(member_group, "remove")
+@click.argument("group")
+@click.argument("user")
+@remote.yes_option()
+def remove_member(at: remote.Remote, group: str, user: str, *, yes: bool) -> None:
+    """Take a user out of a local group."""
+    path = _membership(at, group, user)
+    at.confirm(f"Take {user} out of the group {group}?", yes=yes)
+    at.api.delete(path)
+    at.done(f"{user} is not in {group} any more", {"group_name": group, "username": user}, name="username")
+
+
+def _membership(at: remote.Remote, group: str, user: str) -> str:
+    return remote.path_of("usergroups", _group(at, group)["id"], "members", _user(at, user)["user_id"])

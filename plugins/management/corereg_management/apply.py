@@ -219,9 +219,9 @@ class Plan:
 
     def _members(self, project: str, wanted: Sequence[Member], *, owner: str) -> Iterator[Step]:
         there = self._look.members(project)
-        declared = {(member.kind, member.name) for member in wanted}
+        declared = {member.key for member in wanted}
         for member in wanted:
-            now = there.get((member.kind, member.name))
+            now = there.get(member.key)
             if now is None:
                 yield self._member_step("create", project, member, f"role: {member.role}")
             elif now.get("role_id") != remote.role_number(member.role):
@@ -229,8 +229,9 @@ class Plan:
                 yield self._member_step("update", project, member, change)
             else:
                 self.unchanged += 1
-        for (kind, name), now in there.items():
-            if (kind, name) not in declared and (kind, name) != ("u", owner):  # an owner never loses the project
+        for key, now in there.items():
+            name = key[1]
+            if key not in declared and key != ("u", owner, ""):  # an owner never loses the project
                 step = Step(
                     "delete", "member", f"{project}/{name}", self._delete("projects", project, "members", now["id"])
                 )
@@ -242,14 +243,17 @@ class Plan:
     def _set_member(self, project: str, member: Member) -> None:
         """Whoever makes a project is a member of it at once, so look before adding."""
         role = {"role_id": remote.role_number(member.role)}
-        now = self._look.members(project).get((member.kind, member.name))
+        now = self._look.members(project).get(member.key)
         path = remote.path_of("projects", project, "members")
         if now is not None:
             self.api.put(f"{path}/{now['id']}", role)
-        elif member.user is not None:
-            self.api.created(path, {**role, "member_user": {"username": member.user}})
-        else:
-            self.api.created(path, {**role, "member_group": {"group_name": member.group}})
+            return
+        who = (
+            {"member_user": {"username": member.user}}
+            if member.user
+            else {"member_group": {"group_name": member.group}}
+        )
+        self.api.created(path, {**role, **who, **({"pattern": member.pattern} if member.pattern else {})})
 
     # ---- robots ----
 
@@ -364,10 +368,13 @@ class Look:
         """The number of a project that is there."""
         return int(self.api.get(remote.path_of("projects", name))["project_id"])
 
-    def members(self, project: str) -> dict[tuple[str, str], remote.Item]:
-        """By kind (``u``, ``g``) and name."""
+    def members(self, project: str) -> dict[tuple[str, str, str], remote.Item]:
+        """By kind (``u``, ``g``), name, and the part of the project the role holds in."""
         found = self.api.listed(remote.path_of("projects", project, "members"))
-        return {(str(each.get("entity_type")), str(each.get("entity_name"))): each for each in found}
+        return {
+            (str(each.get("entity_type")), str(each.get("entity_name")), str(each.get("pattern") or "")): each
+            for each in found
+        }
 
     def quota(self, project_id: int) -> remote.Item | None:
         """The quota of a project."""

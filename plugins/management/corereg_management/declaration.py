@@ -65,6 +65,8 @@ class Member(_Declared, frozen=True, kw_only=True):
     role: str
     user: str | None = None
     group: str | None = None
+    pattern: str = ""
+    """The part of the project the role holds in (``app/*``); empty: all of it."""
 
     @property
     def name(self) -> str:
@@ -72,9 +74,9 @@ class Member(_Declared, frozen=True, kw_only=True):
         return str(self.user or self.group)
 
     @property
-    def kind(self) -> str:
-        """``u`` or ``g``, as Harbor writes it."""
-        return "u" if self.user is not None else "g"
+    def key(self) -> tuple[str, str, str]:
+        """``u`` or ``g``, as Harbor writes it, the name, and where the role holds."""
+        return "u" if self.user is not None else "g", self.name, self.pattern
 
 
 class Project(_Declared, frozen=True, kw_only=True):
@@ -247,7 +249,7 @@ def _joined(parts: list[tuple[Path, Document]]) -> Document:
         parts, lambda part: part.robots, lambda each: f"the robot {each.name} of {each.project or 'the system'}"
     )
     for project in projects or ():
-        _twice("", (f"the member {each.name} of {project.name}" for each in project.members or ()))
+        _twice("", (f"the member {' '.join(each.key)} of {project.name}" for each in project.members or ()))
         _twice("", (f"the label {each.name} of {project.name}" for each in project.labels or ()))
     given = any(part.settings is not None for _, part in parts)
     return Document(settings=settings if given else None, labels=labels, projects=projects, robots=robots)

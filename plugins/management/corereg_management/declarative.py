@@ -150,8 +150,11 @@ def _storage(quota: remote.Item) -> str:
 
 
 def _member(member: remote.Item) -> Member:
-    role, name = remote.role_word(member.get("role_id")), str(member.get("entity_name"))
-    return Member(group=name, role=role) if member.get("entity_type") == "g" else Member(user=name, role=role)
+    role, name, pattern = remote.role_word(member.get("role_id")), str(member.get("entity_name")), member.get("pattern")
+    is_group = member.get("entity_type") == "g"
+    return Member(
+        user=None if is_group else name, group=name if is_group else None, role=role, pattern=str(pattern or "")
+    )
 
 
 def _labels(labels: Mapping[str, remote.Item]) -> tuple[Label, ...]:

@@ -44,6 +44,7 @@ MEMBERS = (
     remote.Column("name", "entity_name"),
     remote.Column("kind", lambda member: "group" if member.get("entity_type") == "g" else "user"),
     remote.Column("role", lambda member: remote.role_word(member.get("role_id"))),
+    remote.Column("in", "pattern"),
     remote.Column("id", "id"),
 )
 
@@ -170,6 +171,9 @@ def member_group() -> None:
 
 _project = remote.project_option(required=True)
 _as_group = click.option("--group", "is_group", is_flag=True, help="NAME is a group's.")
+_pattern = click.option(
+    "--in", "pattern", metavar="PATTERN", default="", help="The role in a part of it: app or app/*."
+)
 _with_role = click.option(
     "--role",
     metavar="ROLE",
@@ -178,10 +182,10 @@ _with_role = click.option(
 )
 
 
-def _member(at: remote.Remote, project: str, name: str, *, is_group: bool) -> remote.Item:
+def _member(at: remote.Remote, project: str, name: str, pattern: str, *, is_group: bool) -> remote.Item:
     members = at.api.listed(remote.path_of("projects", project, "members"), entityname=name)
     kind = "g" if is_group else "u"
-    same = (each for each in members if each.get("entity_type") == kind)
+    same = (each for each in members if each.get("entity_type") == kind and (each.get("pattern") or "") == pattern)
     try:
         return remote.found(same, "entity_name", name, "group" if is_group else "user")
     except remote.NotFound as error:
@@ -202,11 +206,15 @@ def list_members(at: remote.Remote, project: str, name: str | None) -> None:
 @_project
 @_with_role
 @_as_group
-def add_member(at: remote.Remote, name: str, project: str, role: str, *, is_group: bool) -> None:
+@_pattern
+def add_member(at: remote.Remote, name: str, project: str, role: str, pattern: str, *, is_group: bool) -> None:
     """Let a user or group work in a project."""
     number = remote.role_number(role)
     who: Mapping[str, Any] = {"member_group": {"group_name": name}} if is_group else {"member_user": {"username": name}}
-    member = at.api.created(remote.path_of("projects", project, "members"), {"role_id": number, **who})
+    member = at.api.created(
+        remote.path_of("projects", project, "members"),
+        {"role_id": number, **who, **({"pattern": pattern} if pattern else {})},
+    )
     at.done(
         f"{name} is {remote.role_word(number)} in {project} now",
         {"id": _number(member), "name": name, "project": project, "role": remote.role_word(number)},
@@ -218,10 +226,11 @@ def add_member(at: remote.Remote, name: str, project: str, role: str, *, is_grou
 @click.argument("role")
 @_project
 @_as_group
-def set_role(at: remote.Remote, name: str, role: str, project: str, *, is_group: bool) -> None:
+@_pattern
+def set_role(at: remote.Remote, name: str, role: str, project: str, pattern: str, *, is_group: bool) -> None:
     """Give a member another role."""
     number = remote.role_number(role)
-    member = _member(at, project, name, is_group=is_group)
+    member = _member(at, project, name, pattern, is_group=is_group)
     at.api.put(remote.path_of("projects", project, "members", member["id"]), {"role_id": number})
     at.done(
         f"{name} is {remote.role_word(number)} in {project} now",
@@ -233,10 +242,11 @@ def set_role(at: remote.Remote, name: str, role: str, project: str, *, is_group:
 @click.argument("name")
 @_project
 @_as_group
+@_pattern
 @remote.yes_option()
-def remove_member(at: remote.Remote, name: str, project: str, *, is_group: bool, yes: bool) -> None:
+def remove_member(at: remote.Remote, name: str, project: str, pattern: str, *, is_group: bool, yes: bool) -> None:
     """Take a user or group out of a project."""
-    member = _member(at, project, name, is_group=is_group)
+    member = _member(at, project, name, pattern, is_group=is_group)
     at.confirm(f"Take {name} out of {project}?", yes=yes)
     at.api.delete(remote.path_of("projects", project, "members", member["id"]))
     at.done(f"{name} is no member of {project} any more", {"id": member["id"], "name": name, "project": project})
