@@ -10,7 +10,7 @@ from corereg_labels.commands import label_group
 from corereg_management.commands import artifact_group, repo_group, search, settings_group, tag_group
 from corereg_management.declarative import apply, export_config
 from corereg_projects.commands import project_group
-from corereg_quotas.commands import quota_group
+from corereg_quotas.remote_commands import quota_group
 from corereg_robots.commands import robot_group
 
 
