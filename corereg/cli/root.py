@@ -26,6 +26,9 @@ BUILT_IN = {
 }
 """Each is a command of that name, in a module here of that name or of `_MODULES`."""
 
+HELP = 90
+"""Characters of the sentence that tells what a plugin's command does."""
+
 _MODULES = dict.fromkeys(("context", "login", "logout", "whoami"), "signin")
 
 
@@ -66,7 +69,9 @@ class Root(click.Group):
         added = self._plugin_commands(ctx, strict=False)
         if added:
             with formatter.section("Commands of plugins"):
-                formatter.write_dl([(name, command.get_short_help_str()) for name, command in sorted(added.items())])
+                formatter.write_dl(
+                    [(name, command.get_short_help_str(HELP)) for name, command in sorted(added.items())]
+                )
 
     def _plugin_commands(self, ctx: click.Context, *, strict: bool) -> dict[str, click.Command]:
         """By name. Unless `strict`, plugins that fail bring none: help is for whoever mends the configuration, too."""

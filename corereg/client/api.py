@@ -146,7 +146,7 @@ class API:
         if content is not None:
             sent["content-type"] = "application/json"
         sent |= headers or {}
-        parameters = {name: _text(value) for name, value in (query or {}).items() if value is not None}
+        parameters = {name: _text(name, value) for name, value in (query or {}).items() if value is not None}
         try:
             answer = self._client().request(
                 method, f"{self.target.url}{prefix}{path}", params=parameters or None, content=content, headers=sent
@@ -191,8 +191,11 @@ class API:
         return {"authorization": f"Basic {b64encode(pair).decode('ascii')}"}
 
 
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _text(name: str, value: Any) -> str:
+    """A parameter as text. Harbor decodes ``q`` once more, so what that would change is encoded once more."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value).replace("%", "%25").replace("+", "%2B") if name == "q" else str(value)
 
 
 def _document(answer: httpx2.Response) -> Any:

@@ -42,7 +42,7 @@ from corereg.client.errors import (
 )
 from corereg.client.output import FORMATS, Column, Item, Printer, moment, plain, size, yaml_text
 from corereg.client.references import Reference, days, limit, pairs, repository
-from corereg.client.rights import PRESETS, ROLES, accesses, robot_name, role_number, role_word
+from corereg.client.rights import PRESETS, ROLES, accesses, robot_named, robots_of, role_number, role_word
 from corereg.client.table import printable, table
 from corereg.client.target import Target, required, selected
 from corereg.client.words import Words, near
@@ -91,7 +91,8 @@ __all__ = [
     "repository",
     "repository_path",
     "required",
-    "robot_name",
+    "robot_named",
+    "robots_of",
     "role_number",
     "role_word",
     "selected",

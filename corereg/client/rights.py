@@ -1,11 +1,11 @@
-"""Words for rights: the roles of a project's members, what robots may do, and what robots are called."""
+"""Words for rights: the roles of a project's members, what robots may do, and how one is found."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
+from corereg.client.api import API, path_of
 from corereg.client.errors import Misuse
 from corereg.client.words import near
 
@@ -13,7 +13,6 @@ ROLES = {"project-admin": 1, "maintainer": 4, "developer": 2, "guest": 3, "limit
 """Harbor's roles and their numbers, the mightiest first."""
 _ROLE_WORDS = {number: word for word, number in ROLES.items()}
 
-_SIGNS = re.compile(r"[$+:/@~]")
 
 PRESETS = {
     "pull": (("repository", "pull"),),
@@ -53,8 +52,21 @@ def accesses(words: Iterable[str]) -> list[dict[str, str]]:
     return [{"resource": resource, "action": action} for resource, action in rights]
 
 
-def robot_name(whole: str, project: str | None) -> str:
-    """The name a robot was made with: ``ci`` of ``robot$demo+ci``. Prefixes hold a sign that names have not."""
-    if project is not None and f"{project}+" in whole:
-        return whole.partition(f"{project}+")[2]
-    return _SIGNS.split(whole)[-1]
+def robot_named(api: API, name: str, project: str | None) -> dict[str, Any] | None:
+    """A robot by the name it was made with, or by its whole one; how a registry puts names together is its own affair.
+
+    Harbor keeps ``ci`` of the project demo as ``demo+ci``.
+    """
+    scope = robots_of(api, project)
+    spelled = [name] if project is None else [name, f"{project}+{name}"]
+    for query in ("name=" + each for each in spelled):
+        for robot in api.listed("/robots", q=f"{scope},{query}" if scope else query):
+            return robot
+    return next((robot for robot in api.listed("/robots", q=scope) if robot.get("name") == name), None)
+
+
+def robots_of(api: API, project: str | None) -> str | None:
+    """The ``q`` that lists a project's robots; None lists the system's."""
+    if project is None:
+        return None
+    return f"Level=project,ProjectID={api.get(path_of('projects', project))['project_id']}"

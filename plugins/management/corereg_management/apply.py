@@ -261,18 +261,18 @@ class Plan:
         projects = {robot.project for robot in wanted if robot.project} | {
             project.name for project in self.document.projects or ()
         }
-        there = {place: self._look.robots(place) for place in [None, *sorted(projects)]}
-        declared = {(robot.project, robot.name) for robot in wanted}
+        declared = set()
         for robot in wanted:
-            now = there[robot.project].get(robot.name)
+            now = self._look.robot(robot.name, robot.project)
             if now is None:
                 rights = (f"allow: {' '.join(_words(robot.rights()))}", f"expires: {robot.expires}")
                 yield Step("create", "robot", _called(robot), partial(self._make_robot, robot), rights)
             else:
+                declared.add(now["id"])
                 yield from self._changed_robot(robot, now)
-        for place, robots in there.items():
-            for name, now in robots.items():
-                if (place, name) not in declared:
+        for place in (None, *sorted(projects)):
+            for now in self._look.robots(place):
+                if now["id"] not in declared:
                     self._surplus(Step("delete", "robot", str(now["name"]), self._delete("robots", now["id"])))
 
     def _body(self, robot: Robot) -> dict[str, Any]:
@@ -385,13 +385,14 @@ class Look:
         scope = {"scope": "g"} if project_id is None else {"scope": "p", "project_id": project_id}
         return {str(each["name"]): each for each in self.api.listed("/labels", **scope)}
 
-    def robots(self, project: str | None) -> dict[str, remote.Item]:
-        """By the name they were made with: a project's, or the system's."""
-        if project is None:
-            listed = self.api.listed("/robots")
-        else:
-            there = self.project(project)
-            if there is None:
-                return {}
-            listed = self.api.listed("/robots", q=f"Level=project,ProjectID={there['project_id']}")
-        return {remote.robot_name(str(each["name"]), project): each for each in listed}
+    def robot(self, name: str, project: str | None) -> remote.Item | None:
+        """The robot that was made with that name."""
+        if project is not None and self.project(project) is None:
+            return None
+        return remote.robot_named(self.api, name, project)
+
+    def robots(self, project: str | None) -> Iterator[remote.Item]:
+        """A project's, or the system's."""
+        if project is not None and self.project(project) is None:
+            return
+        yield from self.api.listed("/robots", q=remote.robots_of(self.api, project))

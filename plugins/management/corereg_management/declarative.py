@@ -118,10 +118,10 @@ def export_config(at: remote.Remote) -> None:
 def _exported(at: remote.Remote) -> Document:
     look = Look(at.api)
     projects = [str(each["name"]) for each in look.projects()]
-    robots = [*_robots(look, None), *(robot for project in projects for robot in _robots(look, project))]
-    settings = {name: each.get("value") for name, each in look.settings().items() if each.get("editable")}
+    settings = look.settings()
+    robots = [robot for place in (None, *projects) for robot in _robots(look, settings, place)]
     return Document(
-        settings=settings,
+        settings={name: each.get("value") for name, each in settings.items() if each.get("editable")},
         labels=_labels(look.labels(None)),
         projects=tuple(_project(look, name) for name in projects),
         robots=tuple(robots),
@@ -164,8 +164,11 @@ def _labels(labels: Mapping[str, remote.Item]) -> tuple[Label, ...]:
     )
 
 
-def _robots(look: Look, project: str | None) -> list[Robot]:
-    return [_robot(name, each, project) for name, each in look.robots(project).items()]
+def _robots(look: Look, settings: Mapping[str, Mapping[str, Any]], project: str | None) -> list[Robot]:
+    head = str(settings.get("robot_name_prefix", {}).get("value", "robot$"))
+    if project is not None:
+        head += project + str(settings.get("robot_name_separator", {}).get("value", "+"))
+    return [_robot(str(each["name"]).removeprefix(head), each, project) for each in look.robots(project)]
 
 
 def _robot(name: str, robot: remote.Item, project: str | None) -> Robot:

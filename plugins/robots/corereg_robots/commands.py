@@ -73,20 +73,15 @@ _host = click.option("--registry", metavar="HOST", help="The registry's name in 
 
 
 def _robots(at: remote.Remote, project: str | None) -> list[remote.Item]:
-    query = None
-    if project is not None:
-        query = f"Level=project,ProjectID={at.api.get(remote.path_of('projects', project))['project_id']}"
-    return list(at.api.listed("/robots", q=query))
+    return list(at.api.listed("/robots", q=remote.robots_of(at.api, project)))
 
 
 def _robot(at: remote.Remote, name: str, project: str | None) -> remote.Item:
     """A robot by its whole name, or by the name it was made with."""
-    robots = _robots(at, project)
-    for robot in robots:
-        whole = str(robot.get("name"))
-        if name == whole or name == remote.robot_name(whole, project):
-            return robot
-    return remote.found(robots, "name", name, f"robot of {project}" if project else "system robot")
+    robot = remote.robot_named(at.api, name, project)
+    if robot is not None:
+        return robot
+    return remote.found(_robots(at, project), "name", name, f"robot of {project}" if project else "system robot")
 
 
 # ---- commands ----
