@@ -233,6 +233,16 @@ class Created(Generic[Item]):
         self.location = location
 
 
+class Told(Generic[Item]):
+    """A value that becomes JSON, as any other, and headers that go out with it."""
+
+    __slots__ = ("body", "headers")
+
+    def __init__(self, body: Item, headers: Iterable[tuple[str, str]]) -> None:
+        self.body = body
+        self.headers = tuple(headers)
+
+
 class Route(msgspec.Struct, frozen=True):
     """A plugin's answer to one method and path.
 
@@ -242,8 +252,8 @@ class Route(msgspec.Struct, frozen=True):
 
     `handler` is an async function whose first parameter is the Session; further parameters are filled by name: segments
     of the path (typed by annotation), ``query``, ``body`` and ``form`` (msgspec Structs, checked before the handler
-    runs), ``request``. It returns a `Response`, a `Listed`, a `Created`, None, or a value that becomes JSON; its return
-    annotation is what the OpenAPI document says.
+    runs), ``request``. It returns a `Response`, a `Listed`, a `Created`, a `Told`, None, or a value that becomes JSON;
+    its return annotation is what the OpenAPI document says.
 
     `needs` says what the caller must be allowed: an `Action`, whose scope may name segments (``{namespace}/*``),
     `SIGNED_IN`, or `OPEN`. A route without it does not start.

@@ -13,9 +13,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import sqlalchemy as sa
+if TYPE_CHECKING:  # for the types alone: what may go wrong is known without the library that does the work
+    import sqlalchemy as sa
 
 Row = Sequence[Any]
 
@@ -54,7 +55,7 @@ class Query:
         self.statement = statement
 
 
-Statement = Query | sa.Executable
+Statement: TypeAlias = "Query | sa.Executable"
 
 
 class Transaction(ABC):

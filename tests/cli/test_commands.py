@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
+from corereg.cli import CommandContext, cli
 from corereg.cli.root import BUILT_IN
 from corereg.plugins import HOOKS
 
@@ -43,6 +47,22 @@ def test_each_word_is_there(corereg: Corereg, name: str) -> None:
     assert first.split()[0] in result.stdout
 
 
+def _every_word(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    yield words
+    context = click.Context(command, obj=CommandContext())
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            yield from _every_word(command.get_command(context, name), (*words, name))
+
+
+def test_help_shows_no_mark_of_its_layout(corereg: Corereg, house: Path) -> None:
+    (house / "corereg.toml").unlink()  # the first-party plugins
+    told = {words: corereg(*words, "--help").stdout for words in _every_word(cli, ())}
+    assert ("serve",) in told
+    assert ("user", "create") in told
+    assert [words for words, text in told.items() if "\\" in text or "\b" in text] == []
+
+
 def test_no_command_at_all_is_a_question(corereg: Corereg) -> None:
     assert "Usage: corereg" in corereg().output
 
@@ -59,6 +79,23 @@ def test_what_needs_no_registry_loads_none(house: Path, words: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=house)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("words", ["--help", "user --help", "user create --help"], ids=lambda words: words)
+def test_help_about_plugins_loads_no_library_that_they_work_with(tmp_path: Path, words: str) -> None:
+    """The first-party plugins, as without a configuration; a person waits for help, and for each word's completion."""
+    code = (
+        "import sys; from corereg.cli import cli\n"
+        f"try: cli.main({words.split()!r}, prog_name='corereg')\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print(sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    *shown, loaded = done.stdout.splitlines()
+    assert any("user" in line for line in shown)
+    libraries = {name for name in ast.literal_eval(loaded) if not name.startswith(("_", "corereg"))}
+    assert libraries - sys.stdlib_module_names <= {"click", "msgspec", "pluggy", "typing_extensions"}
+    assert "asyncio" not in libraries
 
 
 def test_the_version(corereg: Corereg) -> None:
