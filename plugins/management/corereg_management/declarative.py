@@ -55,7 +55,7 @@ def apply(at: remote.Remote, path: Path, *, plan_only: bool, prune: bool, secret
         secrets.open()
     if any(step.action == "delete" for step in plan.steps):
         at.confirm("Do this, deletions included?", yes=yes)
-    _do(at, plan.steps)
+    _do(plan.steps)
     _report(at, plan, applied=True)
 
 
@@ -85,7 +85,7 @@ def _report(at: remote.Remote, plan: Plan, *, applied: bool) -> None:
         at.note(f"{plan.beside} things are there and not declared; --prune deletes them")
 
 
-def _do(at: remote.Remote, steps: list[Step]) -> None:
+def _do(steps: list[Step]) -> None:
     for number, step in enumerate(steps):
         try:
             step.do()
@@ -95,7 +95,6 @@ def _do(at: remote.Remote, steps: list[Step]) -> None:
             message = f"{number} of {len(steps)} steps are done, then this was refused: {step.line()}: {error}"
             hint = "Mend the cause, and apply again: what is done is found done."
             raise remote.PartlyDone(message, hint=hint, status=error.status, request_id=error.request_id) from error
-        at.note(f"done {step.line()}")
 
 
 # ---- the other way ----
