@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
-from corereg.client.errors import Misuse, NotFound
+from corereg.client.errors import ClientError, Misuse, NotFound
 from corereg.client.words import near
 
 Value = TypeVar("Value", bound=msgspec.Struct)
@@ -138,9 +138,13 @@ class Contexts:
         return found.credentials if found else {}
 
     def _write(self, path: Path, value: msgspec.Struct, mode: int) -> None:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         text = msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
-        write_whole(path, text, mode)
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_whole(path, text, mode)
+        except OSError as error:
+            message = f"{path} cannot be written: {error.strerror or error}"
+            raise ClientError(message, hint="XDG_CONFIG_HOME says where it lies.") from error
 
 
 def write_whole(path: Path, data: bytes, mode: int) -> None:

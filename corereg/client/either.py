@@ -19,7 +19,7 @@ _WORDS = "corereg.client.either.words"
 
 def either(name: str, local: click.Group, distant: click.Group) -> Words:
     """A group with the commands of both; each works where ``--local`` and the contexts say."""
-    words = Words(name, help=local.help, short_help=local.short_help)
+    words = Words(name, help=distant.help or local.help)
     for each in sorted({*local.commands, *distant.commands}):
         here, there = local.commands.get(each), distant.commands.get(each)
         if here is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -469,3 +470,57 @@ def test_a_context_that_nobody_made(corereg: Corereg, demo: Standin, ran: list[o
     done = corereg("user", "list", "--context", "nowhere")
     assert (done.exit_code, ran) == (3, [])
     assert "there is no context 'nowhere'" in done.stderr
+
+
+# ---- apply ----
+
+
+def test_read_only_comes_last(corereg: Corereg, demo: Standin, house: Path) -> None:
+    """After it nothing could be changed."""
+    (house / "registry.yaml").write_text("settings: {read_only: true, token_expiration: 60}\nlabels: [{name: new}]")
+    demo.on("GET /configurations", {**SETTINGS, "read_only": {"value": False, "editable": True}})
+    demo.on("PUT /configurations")
+    demo.on("POST /labels", status=201, location="/api/v2.0/labels/9")
+    assert corereg("apply", "-f", "registry.yaml").exit_code == 0
+    changes = [asked for asked in demo.asked if asked.method != "GET"]
+    assert [asked.json for asked in changes] == [
+        {"token_expiration": 60},
+        {"name": "new", "scope": "g"},
+        {"read_only": True},
+    ]
+
+
+def test_a_plan_changes_nothing(corereg: Corereg, demo: Standin, house: Path) -> None:
+    (house / "registry.yaml").write_text("labels: [{name: new}]\nprojects: [{name: demo, public: false}]")
+    demo.on("GET /projects", [PROJECT])
+    done = corereg("apply", "-f", "registry.yaml", "--plan")
+    assert done.stdout.splitlines() == [
+        "+ label new",
+        "~ project demo  public: true -> false",
+        "1 to create, 1 to update, 0 to delete, 0 unchanged",
+    ]
+    assert done.stderr == "1 things are there and not declared; --prune deletes them\n"
+    assert not [asked for asked in demo.asked if asked.method != "GET"]
+
+
+def test_a_file_for_secrets_that_others_can_read(corereg: Corereg, demo: Standin, house: Path) -> None:
+    (house / "registry.yaml").write_text("robots: [{name: new, project: demo, allow: [pull]}]")
+    demo.then("GET /robots", *[Answer(200, [])] * 5)
+    (house / "secrets.json").write_text("{}")
+    (house / "secrets.json").chmod(0o644)
+    done = corereg("apply", "-f", "registry.yaml", "--secrets-file", "secrets.json")
+    assert done.exit_code == 2
+    assert "can be read by others" in done.stderr
+    assert not [asked for asked in demo.asked if asked.method != "GET"]
+
+
+def test_secrets_are_added_to_those_that_are_there(corereg: Corereg, demo: Standin, house: Path) -> None:
+    (house / "registry.yaml").write_text("robots: [{name: ci, project: demo, allow: [pull]}]")
+    demo.then("GET /robots", *[Answer(200, [])] * 5)
+    demo.on("POST /robots", CREATED, status=201)
+    (house / "secrets.json").write_text('{"robot$old": "kept"}')
+    (house / "secrets.json").chmod(0o600)
+    done = corereg("apply", "-f", "registry.yaml", "--secrets-file", "secrets.json")
+    assert done.exit_code == 0, done.output
+    assert CREATED["secret"] not in done.output
+    assert json.loads((house / "secrets.json").read_text()) == {"robot$old": "kept", CREATED["name"]: CREATED["secret"]}

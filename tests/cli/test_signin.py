@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from corereg.client.asking import can_ask
+
 from .conftest import Corereg
 from .standin import Standin, standin
 
@@ -183,6 +185,36 @@ def test_a_broken_file_is_told(corereg: Corereg, place: Standin, home: Path) -> 
     done = corereg("whoami")
     assert done.exit_code == 2
     assert "contexts.json cannot be read" in done.stderr
+
+
+def test_a_folder_that_cannot_be_written(corereg: Corereg, place: Standin, home: Path) -> None:
+    home.parent.mkdir()
+    home.write_text("a file is in the way")
+    done = corereg("login", place.url, "-u", "alice", "--password-stdin", input=PASSWORD)
+    assert done.exit_code in {1, 2}
+    assert str(home) in done.stderr
+    assert done.stderr.startswith("Error: ")
+
+
+@pytest.mark.parametrize(("answer", "status"), [("y\n", 0), ("n\n", 1)])
+def test_a_person_is_asked(
+    corereg: Corereg, place: Standin, monkeypatch: pytest.MonkeyPatch, answer: str, status: int
+) -> None:
+    login(corereg, place.url, "--context", "one")
+    monkeypatch.setattr("corereg.client.asking.can_ask", lambda: True)
+    assert corereg("context", "remove", "one", input=answer).exit_code == status
+    assert corereg("context", "list", "-o", "name").stdout == ("" if status == 0 else "one\n")
+
+
+def test_nobody_is_asked_where_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal:
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stdin", Terminal())
+    assert can_ask()
+    monkeypatch.setenv("COREREG_NO_INPUT", "1")
+    assert not can_ask()
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -31,7 +31,13 @@ GROUPS = (
 
 @remote.group("user")
 def _users() -> None:
-    """Users, over the API."""
+    """Make and change users: of the registry that is selected, else of this machine's.
+
+    \b
+    corereg user create alice
+    corereg user password alice
+    corereg user list --local
+    """  # noqa: D301 - click looks for the character, not for its name
 
 
 def _user(at: remote.Remote, name: str) -> remote.Item:

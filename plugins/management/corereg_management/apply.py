@@ -18,6 +18,7 @@ from corereg import remote
 from corereg_management.declaration import Document, Label, Member, Project, Robot
 
 Action = Literal["create", "update", "delete"]
+READ_ONLY = "read_only"
 SIGNS: Mapping[Action, str] = {"create": "+", "update": "~", "delete": "-"}
 
 
@@ -115,7 +116,11 @@ class Plan:
                 self.unchanged += 1
                 continue
             change = f"{remote.plain(now)} -> {remote.plain(value)}"
-            yield Step("update", "setting", name, self._put("/configurations", {name: value}), (change,))
+            step = Step("update", "setting", name, self._put("/configurations", {name: value}), (change,))
+            if name == READ_ONLY and value:
+                self._late.insert(0, step)  # the last of all: after it nothing can be changed
+            else:
+                yield step
 
     def _put(self, path: str, body: Any) -> Callable[[], object]:
         return partial(self.api.put, path, body)

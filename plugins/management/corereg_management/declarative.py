@@ -36,13 +36,14 @@ COLOURS = {"create": "green", "update": "yellow", "delete": "red"}
 )
 @remote.yes_option()
 def apply(at: remote.Remote, path: Path, *, plan_only: bool, prune: bool, secrets_file: Path | None, yes: bool) -> None:
-    """Make the registry what a file declares: projects, members, quotas, labels, robots, settings.
+    """Make the registry what a file declares.
 
     \b
       corereg apply -f registry.yaml --plan
       corereg apply -f registry.yaml --secrets-file secrets.json
 
-    What the file does not name is left alone, unless --prune is given. A second run finds nothing to do.
+    A file holds projects, members, quotas, labels, robots, settings. What it does not name is left alone, unless
+    --prune is given. A second run finds nothing to do.
     """  # noqa: D301 - click looks for the character, not for its name
     document = read(path)
     secrets = Secrets(secrets_file)
@@ -102,7 +103,7 @@ def _do(steps: list[Step]) -> None:
 
 @remote.command(None, "export-config")
 def export_config(at: remote.Remote) -> None:
-    """Print settings, labels, projects and robots as `corereg apply` reads them; YAML unless -o json is given.
+    """Print the registry as `corereg apply` reads it; YAML, or JSON with -o json.
 
     \b
       corereg export-config > registry.yaml
