@@ -9,7 +9,6 @@ import msgspec
 
 from corereg.client.api import repository_path
 from corereg.client.errors import Misuse
-from corereg.config.units import parse_size
 
 UNLIMITED = -1
 _AGE = re.compile(r"([1-9][0-9]{0,5})([dwy])")
@@ -81,6 +80,8 @@ def limit(text: str) -> int:
     """``10GiB`` or ``unlimited`` (-1) in bytes. Raises Misuse."""
     if text in {"unlimited", "-1"}:
         return UNLIMITED
+    from corereg.config.units import parse_size
+
     try:
         return parse_size(text)
     except ValueError as error:

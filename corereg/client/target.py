@@ -62,7 +62,7 @@ def is_plain(url: str) -> bool:
 def selected(environ: Mapping[str, str], context: str | None = None) -> Target | None:
     """The registry that option, environment and contexts select; None when they select none."""
     contexts = Contexts(config_folder(environ))
-    from_environment = _credentials(environ)
+    from_environment = _credentials(environ) if context is None else None
     ca_file = environ.get("COREREG_CA_FILE") or None
     url = environ.get("COREREG_URL")
     if context is None and url:
@@ -76,7 +76,7 @@ def selected(environ: Mapping[str, str], context: str | None = None) -> Target |
     if not name:
         return None
     found = contexts.get(name)
-    credentials = from_environment if context is None and from_environment is not None else contexts.credentials(name)
+    credentials = contexts.credentials(name) if from_environment is None else from_environment
     return Target(found.url, credentials, name, ca_file or found.ca_file)
 
 

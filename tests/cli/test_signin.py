@@ -167,6 +167,10 @@ def test_the_environment_goes_before_the_context(
     monkeypatch.delenv("COREREG_USER")
     corereg("whoami")
     assert place.last("GET").headers["authorization"] == "Bearer a-token"
+    monkeypatch.setenv("COREREG_USER", "robot$ci")
+    monkeypatch.delenv("COREREG_TOKEN")
+    (house / "secret").unlink()
+    assert corereg("whoami").exit_code == 2
     corereg("whoami", "--context", "kept")
     assert place.last("GET").headers["authorization"] == basic("alice", PASSWORD)
 
