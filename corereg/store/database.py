@@ -112,6 +112,11 @@ class Database(ABC):
         process dies): the progress of uploads. It is atomic all the same.
         """
 
+    async def execute(self, statement: Query, /, **parameters: Any) -> int:
+        """Run a statement as a transaction of its own that is not durable; how many rows it touched."""
+        async with self.transaction(durable=False) as tx:
+            return await tx.execute(statement, **parameters)
+
     @abstractmethod
     async def run_sync(self, work: Callable[[sa.Connection], None]) -> None:
         """Run `work`, which may commit, with a synchronous connection and away from the event loop (migrations)."""

@@ -12,6 +12,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from corereg.errors import BadRequest
 from corereg.store.database import (
     Conflict,
     Database,
@@ -120,11 +121,13 @@ def told(name: str) -> Generator[None]:
         raise DatabaseUnavailable(message) from error
 
 
-def translated(error: DBAPIError, name: str) -> DatabaseError:
-    """The same error in our words, by its SQLSTATE."""
+def translated(error: DBAPIError, name: str) -> DatabaseError | BadRequest:
+    """The same error in our words, by its SQLSTATE. A NUL in somebody's text is no trouble of the database's."""
     state = str(getattr(error.orig, "sqlstate", "") or "")
     if state.startswith("23"):
         return Conflict(str(error.orig))
     if state == "53100":
         return DatabaseFull(f"no room is left for the database {name}; free some space")
+    if state == "22021":
+        return BadRequest("a text holds a character that cannot be kept (NUL); leave it out")
     return DatabaseUnavailable(f"the database {name} failed: {error.orig}")

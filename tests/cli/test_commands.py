@@ -227,6 +227,30 @@ def test_config_check_finds_everything_at_once(corereg: Corereg, house: Path) ->
     assert result.stdout.endswith("1 problem\n")
 
 
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("storage", "corereg.toml:3  storage.url: no enabled plugin serves the storage 'zz'"),
+        ("database", "corereg.toml:3  database.url: no database for 'zz'; use sqlite:"),
+    ],
+)
+def test_a_url_nobody_serves_is_told_with_its_place(corereg: Corereg, house: Path, table: str, said: str) -> None:
+    (house / "corereg.toml").write_text(f'plugins = ["storage_fs"]\n[{table}]\nurl = "zz://x"\n')
+    result = corereg("config", "check")
+    assert result.exit_code == 9
+    assert result.stdout.startswith(said)
+    assert result.stdout.endswith("1 problem\n")
+    result = corereg("serve", "--check-only")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {said}")
+
+
+def test_a_plugin_that_is_not_installed_is_told_with_its_place(corereg: Corereg, house: Path) -> None:
+    (house / "corereg.toml").write_text('plugins = ["storage_f"]\n')
+    said = corereg("serve", "--check-only").stderr
+    assert said.startswith("Error: corereg.toml:1  plugins: plugin 'storage_f' is not installed - did you mean")
+
+
 def test_config_check_looks_at_certificates(corereg: Corereg, house: Path) -> None:
     text = (house / "corereg.toml").read_text()
     (house / "corereg.toml").write_text(text + '[server.tls]\ncert = "no.pem"\nkey = "no.pem"\n')

@@ -68,8 +68,8 @@ async def test_projects_and_their_people(corereg: Corereg, harbor: Served) -> No
     for name in ("alice", "bob"):
         corereg("user", "create", name, "--email", f"{name}@example.com", "--password-stdin", input=SECRET)
     corereg("group", "create", "builders")
-    corereg("group", "member", "add", "builders", "bob")
-    assert names(corereg("group", "member", "list", "builders", "-o", "name")) == ["bob"]
+    corereg("group", "add", "builders", "bob")
+    assert names(corereg("group", "members", "builders", "-o", "name")) == ["bob"]
     corereg("project", "member", "add", "alice", "-p", "people", "--role", "guest")
     corereg("project", "member", "add", "alice", "-p", "people", "--role", "guest", status=5)
     corereg("project", "member", "add", "builders", "-p", "people", "--role", "developer", "--group")

@@ -71,7 +71,10 @@ class ChunkWire(Protocol):
         assert await client.pull_blob(repository, digest(data)) == data
 
     @needs("chunks")
-    @cases(("text", "body"), [("5-9", b"56789"), ("12-15", b"xxxx"), ("0-9", b"0123456789"), ("9-9", b"9")])
+    @cases(
+        ("text", "body"),
+        [("5-9", b"56789"), ("12-15", b"xxxx"), ("0-9", b"0123456789"), ("9-9", b"9"), ("20-30", b"xxxx")],
+    )
     async def test_a_chunk_out_of_order_is_416_with_location_range_and_uuid(
         self, client: RegistryClient, repository: str, text: str, body: bytes
     ) -> None:

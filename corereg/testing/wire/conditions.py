@@ -49,7 +49,7 @@ class ConditionalPutWire(Protocol):
         expect(await put_if(client, repository, If_Match=etag), 201)
 
     @needs("conditional_put")
-    @cases("form", [f'"{ABSENT}"', 'W/"{d}"'])
+    @cases("form", [f'"{ABSENT}"', 'W/"{d}"', ""])
     async def test_if_match_moves_no_tag_it_does_not_know_but_is_412(
         self, client: RegistryClient, repository: str, form: str
     ) -> None:
@@ -62,6 +62,16 @@ class ConditionalPutWire(Protocol):
     async def test_if_match_makes_no_tag_but_is_412(self, client: RegistryClient, repository: str, form: str) -> None:
         expect(await put_if(client, repository, If_Match=form), 412)
         expect(await client.get_manifest(repository, "latest"), 404)
+
+    @needs("conditional_put")
+    async def test_a_condition_in_two_lines_counts_whole(self, client: RegistryClient, repository: str) -> None:
+        old = await client.push_image(repository, "latest")
+        new = image(annotations={"new": "yes"})
+        none = [("If-None-Match", f'"{ABSENT}"'), ("If-None-Match", "*")]
+        expect(await client.put_manifest(repository, "latest", new, headers=none), 412)
+        await check_kept(client, repository, old)
+        match = [("If-Match", f'"{ABSENT}"'), ("If-Match", f'"{old.digest}"')]
+        expect(await client.put_manifest(repository, "latest", new, headers=match), 201)
 
     @needs("conditional_put")
     async def test_of_many_who_make_one_tag_under_if_none_match_one_wins(

@@ -1,4 +1,4 @@
-"""``corereg user`` and ``group`` over the API; without a registry to speak to, ``user`` works on the local data."""
+"""``corereg user`` and ``group`` over the API; without a registry to speak to they work on the local data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from corereg import remote
-from corereg_accounts import commands
+from corereg_accounts import commands, group_commands
 
 KINDS = {4: "local", 1: "ldap", 2: "http", 3: "oidc"}
 """Numbers for kinds of groups: Harbor's, and 4, whose members are kept here."""
@@ -144,12 +144,12 @@ user_group = remote.either("user", commands.user_group, _users)
 
 
 @remote.group("group")
-def group_group() -> None:
-    """Make groups of users, which can be members of projects.
+def _groups() -> None:
+    """Make groups of users, which can be members of projects: on the registry that is selected, else on this machine.
 
     \b
     corereg group create builders
-    corereg group member add builders alice
+    corereg group add builders alice
     """  # noqa: D301 - click looks for the character, not for its name
 
 
@@ -157,14 +157,14 @@ def _group(at: remote.Remote, name: str) -> remote.Item:
     return remote.found(at.api.listed("/usergroups", group_name=name), "group_name", name, "group")
 
 
-@remote.command(group_group, "list", columns=GROUPS)
+@remote.command(_groups, "list", columns=GROUPS)
 @click.option("--name", metavar="TEXT", help="Only names that hold this.")
 def list_groups(at: remote.Remote, name: str | None) -> None:
     """List the groups."""
     at.items(at.api.listed("/usergroups", group_name=name), name="group_name")
 
 
-@remote.command(group_group, "create")
+@remote.command(_groups, "create")
 @click.argument("name")
 @click.option(
     "--kind", type=click.Choice([*KINDS.values()]), default="local", show_default=True, help="Who says who is in it."
@@ -172,58 +172,57 @@ def list_groups(at: remote.Remote, name: str | None) -> None:
 @click.option("--dn", metavar="DN", help="Where an LDAP group stands in the directory.")
 def create_group(at: remote.Remote, name: str, kind: str, dn: str | None) -> None:
     """Make a group."""
+    _on(at)
     number = {word: number for number, word in KINDS.items()}[kind]
     body: Mapping[str, Any] = {"group_name": name, "group_type": number, **({"ldap_group_dn": dn} if dn else {})}
     identifier = at.api.created("/usergroups", body)
     at.done(f"created {name}", {"id": int(identifier), **body}, name="group_name")
 
 
-@remote.command(group_group, "delete")
+@remote.command(_groups, "delete")
 @click.argument("name")
 @remote.yes_option()
 def delete_group(at: remote.Remote, name: str, *, yes: bool) -> None:
     """Delete a group; what it gave its members ends within seconds."""
     group = _group(at, name)
-    at.confirm(f"Delete the group {name}?", yes=yes)
+    at.confirm(f"Delete the group {name} on {at.target.url}?", yes=yes)
     at.api.delete(remote.path_of("usergroups", group["id"]))
     at.done(f"deleted {name}", {"id": group["id"], "group_name": name}, name="group_name")
-
-
-@remote.group("member", group_group)
-def member_group() -> None:
-    """List and change who is in a local group."""
 
 
 MEMBERS = (remote.Column("name", "username"), remote.Column("id", "user_id"))
 
 
-@remote.command(member_group, "list", columns=MEMBERS)
+@remote.command(_groups, "members", columns=MEMBERS)
 @click.argument("group")
 def list_members(at: remote.Remote, group: str) -> None:
-    """List who is in a group."""
+    """List who belongs to a group."""
     at.items(at.api.listed(remote.path_of("usergroups", _group(at, group)["id"], "members")), name="username")
 
 
-@remote.command(member_group, "add")
+@remote.command(_groups, "add")
 @click.argument("group")
 @click.argument("user")
 def add_member(at: remote.Remote, group: str, user: str) -> None:
-    """Take a user into a local group."""
+    """Let a user belong to a local group."""
+    _on(at)
     at.api.put(_membership(at, group, user), None)
-    at.done(f"{user} is in {group} now", {"group_name": group, "username": user}, name="username")
+    at.done(f"{user} belongs to {group}", {"group_name": group, "username": user}, name="username")
 
 
-@remote.command(member_group, "remove")
+@remote.command(_groups, "remove")
 @click.argument("group")
 @click.argument("user")
-@remote.yes_option()
-def remove_member(at: remote.Remote, group: str, user: str, *, yes: bool) -> None:
+def remove_member(at: remote.Remote, group: str, user: str) -> None:
     """Take a user out of a local group."""
-    path = _membership(at, group, user)
-    at.confirm(f"Take {user} out of the group {group}?", yes=yes)
-    at.api.delete(path)
-    at.done(f"{user} is not in {group} any more", {"group_name": group, "username": user}, name="username")
+    _on(at)
+    at.api.delete(_membership(at, group, user))
+    sentence = f"{user} does not belong to {group} any more"
+    at.done(sentence, {"group_name": group, "username": user}, name="username")
 
 
 def _membership(at: remote.Remote, group: str, user: str) -> str:
     return remote.path_of("usergroups", _group(at, group)["id"], "members", _user(at, user)["user_id"])
+
+
+group_group = remote.either("group", group_commands.group_group, _groups)
