@@ -77,8 +77,7 @@ class Accounts:
 
     @hookimpl
     def provide_commands(self) -> Sequence[click.Command]:
-        from corereg_accounts.commands import user_group
-        from corereg_accounts.group_commands import group_group
+        from corereg_accounts.remote_commands import group_group, user_group
 
         return [user_group, group_group]
 

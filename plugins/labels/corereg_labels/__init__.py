@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import click
 import sqlalchemy as sa
 
 from corereg import Artifact, Operation, Registry, Route, Schema, Term, Transaction, hookimpl
@@ -24,6 +25,12 @@ class Labels:
         self._opened: LabelStore | None = None
 
     # ---- boot ----
+
+    @hookimpl
+    def provide_commands(self) -> Sequence[click.Command]:
+        from corereg_labels.commands import label_group
+
+        return [label_group]
 
     @hookimpl
     def provide_schema(self) -> Schema:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
+import click
 import msgspec
 
 from corereg import Grant, Identity, Operation, Registry, Route, Schema, Setting, Transaction, Unauthorized, hookimpl
@@ -42,6 +43,12 @@ class Robots:
         self._opened: RobotStore | None = None
 
     # ---- boot ----
+
+    @hookimpl
+    def provide_commands(self) -> Sequence[click.Command]:
+        from corereg_robots.commands import robot_group
+
+        return [robot_group]
 
     @hookimpl
     def provide_schema(self) -> Schema:
