@@ -7,7 +7,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -40,7 +40,7 @@ class Projects:
     """Stands for the plugin that keeps projects: three names, and what it would say about them."""
 
     name = "projects"
-    places = {"library": 1, "secret": 2, "other": 3}
+    places: ClassVar[dict[str, int]] = {"library": 1, "secret": 2, "other": 3}
 
     @hookimpl
     async def resolve_namespace(self, reference: int | str) -> Namespace | None:

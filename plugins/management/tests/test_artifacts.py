@@ -44,7 +44,7 @@ async def test_an_image(api) -> None:
         "addition_links": {
             "build_history": {
                 "absolute": False,
-                "href": f"/api/v2.0/projects/library/repositories/app/artifacts/{pushed.digest}/additions/build_history",
+                "href": f"/api/v2.0{api.of(HERE, pushed.digest, 'additions', 'build_history')}",
             }
         },
     }

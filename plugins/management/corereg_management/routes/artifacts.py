@@ -201,13 +201,12 @@ def _may(resource: str, action: str) -> Action:
 
 def parted(source: str) -> tuple[str, str]:
     """Repository and reference. Raises BadRequest; Missing for a repository that cannot be."""
-    name, at, digest = source.partition("@")
-    if at:
-        reference = digest
-    else:
-        name, _, reference = source.rpartition(":")
+    name, at, reference = source.partition("@")
+    if not at:
+        name, _, reference = source.partition(":")
     project, slash, rest = name.partition("/")
-    if not (project and slash and rest and reference) or ("@" in reference):
+    by_digest = ":" in reference
+    if not (project and slash and rest and reference) or ":" in name or by_digest != bool(at):
         message = f"invalid copy source {source[:80]!r}: write project/repository:tag or project/repository@digest"
         raise BadRequest(message)
     if not name.isprintable():
