@@ -191,7 +191,9 @@ def tree(manifest: Manifest) -> list[dict[str, Any]]:
         folder: Any = root
         for part in parts[:-1]:
             inner = folder.get(part)
-            folder = folder[part] = inner if isinstance(inner, dict) else {}
+            if not isinstance(inner, dict):
+                inner = folder[part] = {}
+            folder = inner
         if parts:
             folder[parts[-1]] = layer.size
     return _nodes(root)
