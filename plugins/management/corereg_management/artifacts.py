@@ -194,7 +194,7 @@ class Artifacts:
     async def of_repository(self, repository: str, query: ArtifactListing) -> tuple[list[Row], int]:
         """One page of a repository's artifacts, newest push first, and how many there are."""
         repository_id = await self.repository_id(repository)
-        where = [artifacts.c.repository_id == repository_id, *await self._narrowed(query)]
+        where = [artifacts.c.repository_id == repository_id, *await self._narrowed(query, repository_id)]
         select = sa.select(*COLUMNS, sa.literal(repository)).where(*where)
         fields = {name: column for name, column in FIELDS.items() if name != "repository_name"}
         rows, total = await page(self._database, select, query, fields, *NEWEST)
@@ -210,15 +210,18 @@ class Artifacts:
         rows, total = await page(self._database, select, query, FIELDS, *NEWEST)
         return [Row(*row) for row in rows], total
 
-    async def _narrowed(self, query: Listing) -> list[sa.ColumnElement[bool]]:
-        """What the terms of ``q`` that are no columns ask; without ``base=*`` what the usual list shows."""
+    async def _narrowed(self, query: Listing, repository_id: int | None = None) -> list[sa.ColumnElement[bool]]:
+        """What the terms of ``q`` that are no columns ask; without ``base=*`` what the usual list shows.
+
+        `repository_id` where the list is of one repository alone.
+        """
         found: list[sa.ColumnElement[bool]] = []
         usual = True
         for term in query.terms:
             if term.key == "base":
                 usual = term.text != "*"
             elif term.key == "tags":
-                found.append(_tagged(term))
+                found.append(_tagged(term, repository_id))
             elif term.key not in FIELDS:
                 found += await self._narrowed_by_others(term)
         return [artifacts.c.listed == 1, *found] if usual else found
@@ -362,30 +365,29 @@ class Artifacts:
 
     async def _inherited(self, ids: Sequence[int]) -> Mapping[int, list[documents.Accessory]]:
         """Signatures of the indexes that hold the artifacts."""
-        member, parent = artifacts.alias("member"), artifacts.alias("parent_artifact")
-        joined = (
-            member.join(
-                references,
-                sa.and_(references.c.repository_id == member.c.repository_id, references.c.child == member.c.digest),
-            )
-            .join(
-                parent,
-                sa.and_(parent.c.repository_id == references.c.repository_id, parent.c.digest == references.c.parent),
-            )
-            .join(
-                artifacts,
-                sa.and_(artifacts.c.repository_id == parent.c.repository_id, artifacts.c.subject == parent.c.digest),
-            )
-            .join(tables.repositories, _its_repository)
-        )
+        parent = artifacts.alias("parent_artifact")
         rows = await self._database.rows(
-            _accessories(parent)
-            .add_columns(member.c.id)
-            .select_from(joined)
-            .where(member.c.id.in_(ids), artifacts.c.accessory_type.in_(SIGNATURES))
-            .order_by(member.c.id, *NEWEST)
+            sa.select(artifacts.c.id, parent.c.id)
+            .select_from(
+                artifacts.join(
+                    references,
+                    sa.and_(
+                        references.c.repository_id == artifacts.c.repository_id,
+                        references.c.child == artifacts.c.digest,
+                    ),
+                ).join(
+                    parent,
+                    sa.and_(
+                        parent.c.repository_id == references.c.repository_id, parent.c.digest == references.c.parent
+                    ),
+                )
+            )
+            .where(artifacts.c.id.in_(ids))
+            .order_by(artifacts.c.id, parent.c.id)
         )
-        return _grouped((row[-1], accessory(row)) for row in rows)
+        hanging = await self._accessories(list({row[1] for row in rows}))
+        signatures = {key: [each for each in found if each.type in SIGNATURES] for key, found in hanging.items()}
+        return _grouped((member, each) for member, place in rows for each in signatures.get(place, ()))
 
     async def _read(self, rows: Sequence[Row]) -> Mapping[int, dict[str, Any]]:
         """The attributes that are kept, and those that are read now."""
@@ -485,23 +487,34 @@ def _latest(joined: sa.FromClause, where: Sequence[sa.ColumnElement[bool]], quer
     return sa.select(ranked.c.id).where(ranked.c.rank == 1)
 
 
-def _tagged(term: Term) -> sa.ColumnElement[bool]:
+def _tagged(term: Term, repository_id: int | None) -> sa.ColumnElement[bool]:
     """``tags=*``, ``tags=nil``, ``tags=v1``, ``tags=~v``, ``tags={v1 v2}``, ``tags=(v1 v2)``."""
-    tag = sa.exists().where(_its_tag)
     name = tables.tags.c.name
+    its_own = sa.select(tables.tags.c.digest).where(tables.tags.c.repository_id == repository_id)
+
+    def has(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+        if repository_id is None:
+            return sa.exists().where(_its_tag, condition)
+        return artifacts.c.digest.in_(its_own.where(condition))  # looked up once, not per row
+
+    def named(text: str) -> sa.ColumnElement[bool]:
+        if repository_id is None:
+            return has(name == text)
+        return artifacts.c.digest == its_own.where(name == text).scalar_subquery()
+
     match term.how:
         case "is" if term.text == "*":
-            return tag
+            return sa.exists().where(_its_tag)
         case "is" if term.text == "nil":
-            return ~tag
+            return ~sa.exists().where(_its_tag)
         case "is":
-            return tag.where(name == term.text)
+            return named(term.text)
         case "like":
-            return tag.where(name.icontains(term.text, autoescape=True))
+            return has(name.icontains(term.text, autoescape=True))
         case "any":
-            return tag.where(name.in_([str(value) for value in term.values]))
+            return has(name.in_([str(value) for value in term.values]))
         case "all":
-            return sa.and_(sa.true(), *(tag.where(name == str(value)) for value in term.values))
+            return sa.and_(sa.true(), *(named(str(value)) for value in term.values))
     message = "q: tags is a name, ~part of one, * for any, nil for none, {one of} or (all of); it has no range"
     raise BadRequest(message)
 

@@ -15,7 +15,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from corereg import DatabaseError, Manifest, OCIError, Query, Registry, StorageError, tables
+from corereg import BlobUnknown, DatabaseError, Manifest, OCIError, Query, Registry, StorageError, tables
 from corereg_management.content import Content, Unreadable
 from corereg_management.kinds import SKIP_LIST
 from corereg_management.schema import artifacts, references
@@ -101,7 +101,7 @@ class Attributes:
                 return {}
             document = await self._content.document(unread.repository, config)
             skipped = () if unread.type in {"IMAGE", "CHART"} else await self._skipped(unread)
-        except Unreadable:
+        except (Unreadable, BlobUnknown):  # nor will it be readable tomorrow
             return {}
         except (OCIError, StorageError, DatabaseError) as error:
             log.warning("the config of %s@%s cannot be read now: %s", unread.repository, unread.digest, error)

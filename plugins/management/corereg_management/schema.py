@@ -54,7 +54,7 @@ artifacts = sa.Table(
     sa.UniqueConstraint("repository_id", "digest"),
     sa.Index("ix_management_artifacts_listed", "repository_id", "listed", "pushed_at", "id"),
     sa.Index("ix_management_artifacts_pushed", "repository_id", "pushed_at", "id"),
-    sa.Index("ix_management_artifacts_subject", "repository_id", "subject"),
+    sa.Index("ix_management_artifacts_subject", "repository_id", "subject", "pushed_at", "id"),
     sa.Index("ix_management_artifacts_icon", "icon"),
     sqlite_autoincrement=True,  # an id is never given twice: clients keep them
 )

@@ -48,7 +48,9 @@ def upgrade() -> None:
         "ix_management_artifacts_listed", "management_artifacts", ["repository_id", "listed", "pushed_at", "id"]
     )
     op.create_index("ix_management_artifacts_pushed", "management_artifacts", ["repository_id", "pushed_at", "id"])
-    op.create_index("ix_management_artifacts_subject", "management_artifacts", ["repository_id", "subject"])
+    op.create_index(
+        "ix_management_artifacts_subject", "management_artifacts", ["repository_id", "subject", "pushed_at", "id"]
+    )
     op.create_index("ix_management_artifacts_icon", "management_artifacts", ["icon"])
     op.create_table(
         "management_references",
