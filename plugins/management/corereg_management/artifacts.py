@@ -490,33 +490,39 @@ def _latest(joined: sa.FromClause, where: Sequence[sa.ColumnElement[bool]], quer
 def _tagged(term: Term, repository_id: int | None) -> sa.ColumnElement[bool]:
     """``tags=*``, ``tags=nil``, ``tags=v1``, ``tags=~v``, ``tags={v1 v2}``, ``tags=(v1 v2)``."""
     name = tables.tags.c.name
-    its_own = sa.select(tables.tags.c.digest).where(tables.tags.c.repository_id == repository_id)
-
-    def has(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
-        if repository_id is None:
-            return sa.exists().where(_its_tag, condition)
-        return artifacts.c.digest.in_(its_own.where(condition))  # looked up once, not per row
-
-    def named(text: str) -> sa.ColumnElement[bool]:
-        if repository_id is None:
-            return has(name == text)
-        return artifacts.c.digest == its_own.where(name == text).scalar_subquery()
-
     match term.how:
         case "is" if term.text == "*":
             return sa.exists().where(_its_tag)
         case "is" if term.text == "nil":
             return ~sa.exists().where(_its_tag)
         case "is":
-            return named(term.text)
+            return _named(term.text, repository_id)
         case "like":
-            return has(name.icontains(term.text, autoescape=True))
+            return _one_is(name.icontains(term.text, autoescape=True), repository_id)
         case "any":
-            return has(name.in_([str(value) for value in term.values]))
+            return _one_is(name.in_([str(value) for value in term.values]), repository_id)
         case "all":
-            return sa.and_(sa.true(), *(named(str(value)) for value in term.values))
+            return sa.and_(sa.true(), *(_named(str(value), repository_id) for value in term.values))
     message = "q: tags is a name, ~part of one, * for any, nil for none, {one of} or (all of); it has no range"
     raise BadRequest(message)
+
+
+def _one_is(condition: sa.ColumnElement[bool], repository_id: int | None) -> sa.ColumnElement[bool]:
+    """Whether a tag of the artifact is such; in one repository looked up once, not per row."""
+    if repository_id is None:
+        return sa.exists().where(_its_tag, condition)
+    its_own = sa.select(tables.tags.c.digest).where(tables.tags.c.repository_id == repository_id, condition)
+    return artifacts.c.digest.in_(its_own)
+
+
+def _named(text: str, repository_id: int | None) -> sa.ColumnElement[bool]:
+    """Whether the artifact has that tag; in one repository no other row is looked at."""
+    if repository_id is None:
+        return sa.exists().where(_its_tag, tables.tags.c.name == text)
+    its_own = sa.select(tables.tags.c.digest).where(
+        tables.tags.c.repository_id == repository_id, tables.tags.c.name == text
+    )
+    return artifacts.c.digest == its_own.scalar_subquery()
 
 
 def _accessories(subject: sa.FromClause) -> sa.Select[Any]:

@@ -104,7 +104,7 @@ class Attributes:
         except (Unreadable, BlobUnknown):  # nor will it be readable tomorrow
             return {}
         except (OCIError, StorageError, DatabaseError) as error:
-            log.warning("the config of %s@%s cannot be read now: %s", unread.repository, unread.digest, error)
+            log.info("the config of %s@%s cannot be read now: %s", unread.repository, unread.digest, error)
             return None
         return attributes_of(unread.type, document, skipped)
 

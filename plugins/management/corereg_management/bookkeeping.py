@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from corereg import Event, Operation, Registry, Transaction
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+
+from corereg import Conflict, Event, OCIError, Operation, Registry, Transaction
 from corereg_management.attributes import Attributes
 from corereg_management.readmodel import ReadModel
 from corereg_management.switches import NO_PULL_COUNT, NO_PULL_TIME
+
+log = logging.getLogger(__name__)
 
 CHANGES = frozenset({"manifest.push", "manifest.delete", "tag.create", "tag.delete"})
 BATCH = 100
@@ -47,7 +53,7 @@ class Bookkeeping:
             if repository_id is None:
                 return
             if not await self._model.stands(repository_id, event.digest):
-                await self._mend(repository_id, event.digest)
+                await self._mend([(repository_id, event.digest)])
             if event.kind == "manifest.push":
                 await self._attributes.of_digest(repository_id, event.repository, event.digest)
 
@@ -67,11 +73,19 @@ class Bookkeeping:
         """Take in everything that was pushed before the plugin was here; how many manifests that were."""
         missing = await self._model.missing()
         for start in range(0, len(missing), BATCH):
-            async with self._registry.database.transaction(durable=False) as tx:
-                for repository_id, digest in missing[start : start + BATCH]:
-                    await self._model.mend(tx, repository_id, digest)
+            batch = missing[start : start + BATCH]
+            try:
+                await self._mend(batch)
+            except Conflict:  # another node has just deleted one of them
+                for each in batch:
+                    with suppress(Conflict):
+                        await self._mend([each])
         return len(missing)
 
-    async def _mend(self, repository_id: int, digest: str) -> None:
+    async def _mend(self, manifests: Sequence[tuple[int, str]]) -> None:
         async with self._registry.database.transaction(durable=False) as tx:
-            await self._model.mend(tx, repository_id, digest)
+            for repository_id, digest in manifests:
+                try:
+                    await self._model.mend(tx, repository_id, digest)
+                except OCIError as error:  # what was stored once and is refused today is no reason not to start
+                    log.warning("%s cannot be listed: %s", digest, error)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from contextlib import suppress
 
 import msgspec
 
@@ -14,9 +14,9 @@ from corereg import (
     Digest,
     Listed,
     Listing,
-    ManifestUnknown,
     Missing,
     Namespace,
+    OCIError,
     Response,
     Route,
     Session,
@@ -27,6 +27,8 @@ from corereg import (
 from corereg_management import documents
 from corereg_management.additions import Addition, Additions
 from corereg_management.artifacts import ArtifactListing, Artifacts, ProjectListing, Row, Shown
+
+log = logging.getLogger(__name__)
 
 REPOSITORIES = "/api/v2.0/projects/{namespace:name}/repositories"
 REPOSITORY = f"{REPOSITORIES}/{{repository_name:path}}"
@@ -127,8 +129,10 @@ class ArtifactRoutes:
         by_tag = await self._artifacts.signatures_by_tag(row)
         await session.delete_artifact(row.repository, Digest.parse(row.digest))
         for each in by_tag:  # the protocol does not know that these hang on it
-            with suppress(ManifestUnknown):
+            try:
                 await session.delete_artifact(each.repository, Digest.parse(each.digest))
+            except OCIError as error:  # what they hung on is gone all the same
+                log.warning("%s@%s is left behind: %s", each.repository, each.digest, error)
 
     async def copy_artifact(
         self, session: Session, namespace: Namespace, repository_name: str, query: Source

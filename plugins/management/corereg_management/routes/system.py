@@ -49,7 +49,7 @@ TO_EVERYBODY = frozenset(
 """What a sign-in page needs to know."""
 PROBE = "sha256:" + "0" * 64
 PATIENCE = 5.0
-"""Seconds the storage may take to answer before it counts as unhealthy."""
+"""Seconds a part may take to answer before it counts as unhealthy."""
 FRESH = 2_000_000
 """Microseconds a look at the parts of the registry is used again: anybody may ask, and as often as they like."""
 _host = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?\Z")
@@ -113,7 +113,7 @@ class SystemRoutes:
 
     async def _look(self) -> documents.Health:
         found = {"core": "", "database": "", "registry": ""}
-        if not await self._registry.ready():
+        if not await self._database_answers():
             found["database"] = "the database does not answer"
         if not await self._storage_answers():
             found["registry"] = "the storage does not answer"
@@ -121,6 +121,11 @@ class SystemRoutes:
             documents.Component(name, "unhealthy" if error else "healthy", error) for name, error in found.items()
         ]
         return documents.Health("unhealthy" if any(found.values()) else "healthy", components)
+
+    async def _database_answers(self) -> bool:
+        with anyio.move_on_after(PATIENCE):
+            return await self._registry.ready()
+        return False
 
     async def _storage_answers(self) -> bool:
         try:
