@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # for type checkers and editors; the same names as in _HOME b
     from corereg.hookspecs import hookimpl, hookspec
     from corereg.http.app import asgi
     from corereg.http.openapi import openapi_document
-    from corereg.messages import OPEN, SIGNED_IN, Created, Listed, Request, Response, Route
+    from corereg.messages import OPEN, SIGNED_IN, Created, Listed, Request, Response, Route, Told
     from corereg.oci.digest import Digest
     from corereg.oci.errors import (
         BlobUnknown,
@@ -52,7 +52,7 @@ if TYPE_CHECKING:  # for type checkers and editors; the same names as in _HOME b
     from corereg.store.listing import Fields, Listing, Term, conditions, page, parse_q
     from corereg.store.schema import Schema
     from corereg.store.scopes import among, covered, within
-    from corereg.store.settings import Setting, Settings
+    from corereg.store.settings import Setting
     from corereg.store.storage import (
         BLOBS,
         Capability,
@@ -109,6 +109,7 @@ _HOME = {
     "Request": "corereg.messages",
     "Response": "corereg.messages",
     "Route": "corereg.messages",
+    "Told": "corereg.messages",
     "Digest": "corereg.oci.digest",
     "BlobUnknown": "corereg.oci.errors",
     "Denied": "corereg.oci.errors",
@@ -145,7 +146,6 @@ _HOME = {
     "covered": "corereg.store.scopes",
     "within": "corereg.store.scopes",
     "Setting": "corereg.store.settings",
-    "Settings": "corereg.store.settings",
     "BLOBS": "corereg.store.storage",
     "Capability": "corereg.store.storage",
     "KeyMissing": "corereg.store.storage",
@@ -215,7 +215,6 @@ __all__ = [
     "Session",
     "Setting",
     "SettingError",
-    "Settings",
     "Size",
     "Stat",
     "State",
@@ -226,6 +225,7 @@ __all__ = [
     "Tag",
     "Term",
     "Threads",
+    "Told",
     "TooManyRequests",
     "Transaction",
     "Unauthorized",

@@ -19,32 +19,6 @@ ANYWHERE = "*/*"
 """The scope of every namespace and repository, but not of the system."""
 
 
-class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is asking.
-
-    `name` is what people read (``alice``, ``robot$ci``); `subject` is what revocation counts on and is
-    unique over all kinds (``user:alice``). `groups` are subjects too (``group:ops``). `administrator`
-    is set by the plugin that knows, in `complete_identity`; it grants nothing by itself.
-    `source` names the plugin that vouched for the identity. `attributes` belongs to plugins.
-    """
-
-    name: str
-    subject: str
-    kind: Literal["anonymous", "user", "robot", "system"] = "user"
-    groups: tuple[str, ...] = ()
-    administrator: bool = False
-    source: str = ""
-    attributes: Mapping[str, Any] = {}
-
-    @property
-    def anonymous(self) -> bool:
-        return self.kind == "anonymous"
-
-
-ANONYMOUS = Identity(name="anonymous", subject="anonymous", kind="anonymous", source="corereg")
-SYSTEM = Identity(name="system", subject="system", kind="system", administrator=True, source="corereg")
-
-
 class Action(msgspec.Struct, frozen=True):
     """One right that a door asks for: `action` on `resource`, at `scope`.
 
@@ -86,6 +60,24 @@ class Grant(msgspec.Struct, frozen=True):
             return scope != SYSTEM_SCOPE
         return own.endswith("/*") and scope.startswith(own[:-1])
 
+    def covers_all_of(self, scope: str) -> bool:
+        """Whether the right holds wherever a grant of that scope does; ``*`` holds the system too, ``*/*`` does not."""
+        return self.covers_scope(scope) and (scope != ANY or self.scope == ANY)
+
+    def within(self, limit: Grant) -> Grant | None:
+        """What is left of the right where only `limit` holds; None for nothing."""
+        if ANY not in (self.resource, limit.resource) and self.resource != limit.resource:
+            return None
+        kept = {scope for scope in self.scopes if limit.covers_all_of(scope)}
+        kept |= {scope for scope in limit.scopes if self.covers_all_of(scope)}
+        actions = limit.actions if ANY in self.actions else self.actions
+        if ANY not in limit.actions:
+            actions &= limit.actions
+        if not kept or not actions:
+            return None
+        resource = limit.resource if self.resource == ANY else self.resource
+        return Grant(kept.pop() if len(kept) == 1 else frozenset(kept), resource, actions)
+
     def allows(self, action: Action) -> bool:
         return (
             self.resource in (ANY, action.resource)
@@ -102,12 +94,53 @@ def _above(scope: str) -> Iterable[str]:
         place = scope.find("/", place + 1)
 
 
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is asking.
+
+    `name` is what people read (``alice``, ``robot$ci``); `subject` is what revocation counts on and is
+    unique over all kinds (``user:alice``). `groups` are subjects too (``group:ops``). `administrator`
+    is set by the plugin that knows, in `complete_identity`; it grants nothing by itself.
+    `source` names the plugin that vouched for the identity. `attributes` belongs to plugins.
+    `limits` are for credentials that stand for less than their owner (a scoped token): whatever plugins grant, nothing
+    beyond these is left of it. None is no limit.
+    """
+
+    name: str
+    subject: str
+    kind: Literal["anonymous", "user", "robot", "system"] = "user"
+    groups: tuple[str, ...] = ()
+    administrator: bool = False
+    source: str = ""
+    attributes: Mapping[str, Any] = {}
+    limits: tuple[Grant, ...] | None = None
+
+    @property
+    def anonymous(self) -> bool:
+        return self.kind == "anonymous"
+
+
+ANONYMOUS = Identity(name="anonymous", subject="anonymous", kind="anonymous", source="corereg")
+SYSTEM = Identity(name="system", subject="system", kind="system", administrator=True, source="corereg")
+
+
 EVERYTHING = Grant("*", "*", frozenset({"*"}))
 
 
 def allowed(grants: Iterable[Grant], action: Action) -> bool:
     """Grants are a union; nothing granted means denied."""
-    return any(grant.allows(action) for grant in grants)
+    for grant in grants:  # noqa: SIM110 - on every pull, and twice as fast as any()
+        if grant.allows(action):
+            return True
+    return False
+
+
+def limited(grants: Iterable[Grant], limits: Iterable[Grant] | None) -> tuple[Grant, ...]:
+    """What is left of `grants` within `limits` (see `Identity`)."""
+    if limits is None:
+        return tuple(grants)
+    limits = tuple(limits)
+    kept = (grant.within(limit) for grant in grants for limit in limits)
+    return tuple(dict.fromkeys(each for each in kept if each is not None))
 
 
 def scopes_of(grants: Iterable[Grant], resource: str, action: str) -> frozenset[str]:

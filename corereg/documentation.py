@@ -17,7 +17,7 @@ import msgspec
 
 from corereg import hookspecs
 from corereg.config import reference_markdown
-from corereg.plugins import HOOKS, default_names, load
+from corereg.plugins import default_names, load, specified
 
 LABELS = ("Asked", "Order", "None", "Raises")
 """What each hook's docstring says after its sentence, in this order; then comes ``Example``."""
@@ -47,9 +47,17 @@ class HookPage(msgspec.Struct, frozen=True):
         return "async" if self.is_async else "at start-up"
 
 
-def hook_pages() -> list[HookPage]:
-    """Every hook, in the order of a request's life. Raises ValueError for a docstring that lacks something."""
-    return [_page(name, getattr(hookspecs, name)) for name in HOOKS]
+def hook_pages(owner: Any = hookspecs) -> list[HookPage]:
+    """The hooks that a module or class declares: the core's, in the order of a request's life, or a plugin's own.
+
+    Raises ValueError for a docstring that lacks something.
+    """
+    return [_page(name, getattr(owner, name)) for name in specified(owner)]
+
+
+def owned_pages() -> dict[str, list[HookPage]]:
+    """The hooks that installed first-party plugins own, by plugin."""
+    return {name: hook_pages(owner) for name, owner in load(default_names(), {}).owned.items()}
 
 
 def _page(name: str, function: Any) -> HookPage:
@@ -66,6 +74,8 @@ def _page(name: str, function: Any) -> HookPage:
         raise ValueError(f"hook {name}: its docstring lacks {', '.join(missing) or f'the order {LABELS}'}")
     is_async = inspect.iscoroutinefunction(function)
     signature = inspect.signature(function)
+    own = [each for each in signature.parameters.values() if each.name != "self"]
+    signature = signature.replace(parameters=own)
     return HookPage(
         name,
         f"{name}({', '.join(signature.parameters)})",
@@ -94,20 +104,27 @@ def _labels(text: str) -> dict[str, str]:
 def hooks_markdown() -> str:
     """The page of hooks."""
     pages = hook_pages()
+    owned = [(plugin, page) for plugin, more in owned_pages().items() for page in more]
     introduction = _markdown(inspect.cleandoc(hookspecs.__doc__ or "").rpartition("\n\n")[0])
-    rows = [f"| [`{page.name}`](#{page.name}) | {page.kind} | {_markdown(page.labels['Order'])} |" for page in pages]
+    rows = [
+        f"| [`{page.name}`](#{page.name}) | {page.kind} | {_markdown(page.labels['Order'])} |"
+        for page in (*pages, *(page for _, page in owned))
+    ]
     parts = [
         "# Hooks",
         introduction.removeprefix("The hooks, in the order of a request's life.").strip(),
         _NOTE,
         "\n".join(["| hook | kind | order |", "|---|---|---|", *rows]),
         *(part for page in pages for part in _hook_markdown(page)),
+        *(part for plugin, page in owned for part in _hook_markdown(page, plugin)),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _hook_markdown(page: HookPage) -> Iterator[str]:
+def _hook_markdown(page: HookPage, owner: str | None = None) -> Iterator[str]:
     yield f"## {page.name}"
+    if owner is not None:
+        yield f"A hook of the plugin `{owner}`: mark it `@hookimpl(optionalhook=True)`."
     yield f"```py\n{page.definition}\n```"
     yield _markdown(page.sentence)
     yield "\n".join(f"- **{label}**: {_markdown(text)}" for label, text in page.labels.items())

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import pluggy
@@ -22,9 +22,11 @@ from corereg.access import Grant, Identity, Namespace, Refusal
 from corereg.events import Event, Operation
 from corereg.messages import Request, Route
 from corereg.store.database import Transaction
-from corereg.store.schema import Schema
-from corereg.store.settings import Setting
 from corereg.store.storage import Storage
+
+if TYPE_CHECKING:  # for the types alone: `corereg --help` must not wait for a database driver
+    from corereg.store.schema import Schema
+    from corereg.store.settings import Setting
 
 hookspec = pluggy.HookspecMarker("corereg")
 hookimpl = pluggy.HookimplMarker("corereg")
@@ -35,19 +37,20 @@ def provide_hooks() -> Any:
     """Give further hooks, which this plugin asks and others implement.
 
     Asked: once, at start-up, before any other hook. The answer is a module or class whose functions are marked with
-    ``hookspec``; who asks them calls ``registry.plugins.asked(name)``.
+    ``hookspec``; their owner asks with ``registry.plugins.asked(name)``, others implement them with
+    ``@hookimpl(optionalhook=True)``.
     Order: every plugin; two hooks of one name are an error.
     None: no further hooks.
     Raises: anything; the registry does not start and says so.
     Example::
 
-        class Hooks:
-            @hookspec
-            async def describe_artifacts(artifacts):
-                "Say what you know about artifacts: a mapping for each."
-
         @hookimpl
         def provide_hooks():
+            class Hooks:
+                @hookspec
+                async def describe_builds(self, artifacts):
+                    "Say which build made an artifact, for each of them."
+
             return Hooks
     """
 
@@ -174,8 +177,8 @@ async def identify(request: Request) -> Identity | None:
 
 
 @hookspec
-async def check_password(name: str, password: str) -> Identity | None:
-    """Say who somebody is, by name and password.
+async def check_password(name: str, password: str, address: str | None) -> Identity | None:
+    """Say who somebody is, by name and password; `address` is where the request comes from, as far as it is believed.
 
     Asked: by ``docker login`` and whenever a request brings Basic credentials that are not cached. Never on a pull with
     a token.

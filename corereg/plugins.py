@@ -13,26 +13,28 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 import pluggy
 
 from corereg import hookspecs
-from corereg.access import Grant, Identity, Namespace, Refusal
+from corereg.access import Grant, Identity, Namespace, Refusal, limited
 from corereg.config import decode_table
+from corereg.config.problems import nearest
 from corereg.events import Event, Operation
 from corereg.messages import Request, Route
 from corereg.oci.errors import OCIError, Unauthorized
 from corereg.store.database import DatabaseError, Transaction
-from corereg.store.schema import Schema
-from corereg.store.settings import Setting
 from corereg.store.storage import Storage
+
+if TYPE_CHECKING:  # for the types alone: `corereg --help` must not wait for a database driver
+    from corereg.store.schema import Schema
+    from corereg.store.settings import Setting
 
 log = logging.getLogger(__name__)
 
@@ -137,8 +139,8 @@ def _from_entry_point(name: str) -> Any:
             raise PluginError(message)
         found[entry.name] = entry
     if name not in found:
-        near = get_close_matches(name, found, 1)
-        hint = f" - did you mean {near[0]}?" if near else ""
+        near = nearest(name, found)
+        hint = f" - did you mean {near}?" if near else "."
         message = (
             f"plugin {name!r} is not installed{hint} Install its distribution, or take it out of `plugins`; "
             f"installed are: {', '.join(sorted(found)) or 'none'}"
@@ -264,8 +266,8 @@ class Plugins:
         if hook.spec is None:
             if implementation.optionalhook:
                 return
-            near = get_close_matches(hook.name, self.hooks, 1)
-            hint = f"did you mean {near[0]}?" if near else "see `corereg plugins hooks`"
+            near = nearest(hook.name, self.hooks)
+            hint = f"did you mean {near}?" if near else "see `corereg plugins hooks`"
             message = f"{where}: there is no such hook; {hint} (optionalhook=True for a hook of another plugin)"
             raise PluginError(message)
         if implementation.wrapper or implementation.hookwrapper:
@@ -357,16 +359,19 @@ class Plugins:
                 return answer
         return None
 
-    async def check_password(self, name: str, password: str) -> Identity | None:
+    async def check_password(self, name: str, password: str, address: str | None = None) -> Identity | None:
         for plugin, ask in self._check_password:
-            answer = await _or_reject(plugin, "check_password", ask, name, password)
+            answer = await _or_reject(plugin, "check_password", ask, name, password, address)
             if answer is not None:
                 return answer
         return None
 
     async def complete_identity(self, identity: Identity) -> Identity:
+        limits = identity.limits
         for name, ask in self._complete_identity:
             identity = await _or_reject(name, "complete_identity", ask, identity) or identity
+        if limits is not None and identity.limits is None:  # whoever completes an identity does not widen it
+            identity = msgspec.structs.replace(identity, limits=limits)
         return identity
 
     async def resolve_namespace(self, reference: int | str) -> Namespace | None:
@@ -397,7 +402,7 @@ class Plugins:
                 log.exception("plugin %s failed in grants; nothing is granted", name)
                 raise Unauthorized(_failed(name, "grants")) from error
             granted.update(dict.fromkeys(answer or ()))
-        return tuple(granted)
+        return limited(granted, identity.limits)
 
     async def admit(self, operation: Operation) -> Refusal | None:
         for name, ask in self._admit:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Generator, Sequence
+from contextlib import AsyncExitStack, contextmanager, nullcontext, suppress
 from typing import Any, Self
 
 import anyio
 
 from corereg.access import EVERYTHING, SYSTEM, Grant, Identity
-from corereg.config import Config
-from corereg.plugins import Plugins, default_names, load
+from corereg.config import Config, ConfigError
+from corereg.config.problems import problem
+from corereg.plugins import PluginError, Plugins, default_names, load
 from corereg.session import House, Session
 from corereg.signin import SignIn
 from corereg.store.catalog import Catalog
@@ -35,6 +36,17 @@ HOUSEKEEPING = 3600.0
 """Seconds between two rounds of dropping what has expired."""
 
 
+@contextmanager
+def _given(config: Config, *key: str) -> Generator[None]:
+    """What is wrong with the value of a key is told with the place where the value was given. Raises ConfigError."""
+    try:
+        yield
+    except (PluginError, DatabaseError) as error:
+        if key not in config.origins:
+            raise
+        raise ConfigError([problem(key, f"{'.'.join(key)}: {error}", config.origins)]) from error
+
+
 class Registry:
     """One registry. Several may live in one process; each has its own plugins, database and storage.
 
@@ -49,10 +61,13 @@ class Registry:
         wanted: Sequence[object] = plugins if plugins is not None else (config.plugins or ())
         if plugins is None and config.plugins is None:
             wanted = default_names()
-        self.plugins: Plugins = load(wanted, config.tables)
+        with _given(config, "plugins") if plugins is None else nullcontext():
+            self.plugins: Plugins = load(wanted, config.tables)
         config.check_tables(each.name for each in self.plugins)
-        self.database: Database = connect(config.database_url)
-        self.storage: Storage = self.plugins.storage(config.storage_url)
+        with _given(config, "database", "url"):
+            self.database: Database = connect(config.database_url)
+        with _given(config, "storage", "url"):
+            self.storage: Storage = self.plugins.storage(config.storage_url)
         self.schemas: list[Schema] = [CORE, *self.plugins.schemas()]
         self.tokens = Tokens(
             issuer=config.tokens.issuer,

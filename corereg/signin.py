@@ -128,7 +128,7 @@ class SignIn:
         await self.rights.refresh()
         serial = self.rights.serial
         try:
-            identity = await self._ask(name, password)
+            identity = await self._ask(name, password, address)
         except Unauthorized:
             await self._failed(name, address)
             raise
@@ -139,13 +139,13 @@ class SignIn:
             self._known.popitem(last=False)
         return signed_in
 
-    async def _ask(self, name: str, password: str) -> Identity:
+    async def _ask(self, name: str, password: str, address: str | None) -> Identity:
         wrong = "the name or the password is wrong; check both and sign in again"
         if not name or not password or len(name) > LONGEST_NAME or len(password) > LONGEST_PASSWORD:
             raise Unauthorized(wrong)
         if "\x00" in name or "\x00" in password:
             raise Unauthorized(wrong)
-        identity = await self.plugins.check_password(name, password)
+        identity = await self.plugins.check_password(name, password, address)
         if identity is None:
             raise Unauthorized(wrong)
         return await self.plugins.complete_identity(identity)

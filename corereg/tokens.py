@@ -173,6 +173,7 @@ class Tokens:
                 "administrator": identity.administrator,
                 "source": identity.source,
                 "serial": serial,
+                **({} if identity.limits is None else {"limits": msgspec.to_builtins(identity.limits)}),
             },
         }
         header = {"typ": "JWT", "alg": ALGORITHM, "kid": self._current.id}
@@ -235,6 +236,7 @@ class _Private(msgspec.Struct, frozen=True):
     administrator: bool
     source: str
     serial: int
+    limits: tuple[Grant, ...] | None = None
 
 
 def _claims(claims: Mapping[str, Any]) -> Claims:
@@ -250,6 +252,7 @@ def _claims(claims: Mapping[str, Any]) -> Claims:
         },
         Identity,
     )
+    identity = msgspec.structs.replace(identity, limits=private.limits)
     return Claims(identity, msgspec.convert(claims["access"], tuple[Access, ...]), float(claims["exp"]), private.serial)
 
 

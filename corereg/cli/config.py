@@ -89,12 +89,11 @@ def _names(found: Config) -> list[str]:
 @click.pass_obj
 def show(place: CommandContext, *, origin: bool) -> None:
     """Print what holds, as TOML. Secrets, and passwords in URLs, are shown as ***."""
-    from corereg.cli.plugins import enabled
     from corereg.plugins import PluginError
 
     settings: dict[str, type[msgspec.Struct]] = {}
     try:
-        for each in enabled(place):
+        for each in place.plugins():
             if each.settings is not None:
                 settings[each.name] = type(each.settings)
     except PluginError as error:

@@ -13,6 +13,7 @@ import click
 
 if TYPE_CHECKING:  # for the types alone: `corereg --help` must not wait for a database driver
     from corereg.config import Config
+    from corereg.plugins import Plugins
     from corereg.registry import Registry
 
 Result = TypeVar("Result")
@@ -56,6 +57,13 @@ class CommandContext:
         if named:
             return Path(named)
         return FILE if FILE.is_file() else None
+
+    def plugins(self) -> Plugins:
+        """The plugins that the configuration enables. Raises ConfigError or PluginError."""
+        from corereg.plugins import default_names, load
+
+        config = self.config
+        return load(config.plugins if config.plugins is not None else default_names(), config.tables)
 
     def run(self, work: Callable[[Registry], Awaitable[Result]]) -> Result:
         """Open the registry of `config`, await ``work(registry)``, close; what it returned.

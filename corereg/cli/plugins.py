@@ -12,13 +12,7 @@ from corereg.cli.context import NOT_FOUND, CommandContext, Failure
 from corereg.cli.table import table
 from corereg.cli.words import Words, near
 from corereg.documentation import HookPage, hook_pages, settings_lines
-from corereg.plugins import Enabled, Installed, PluginError, Plugins, default_names, installed, load
-
-
-def enabled(place: CommandContext) -> Plugins:
-    """The plugins that the configuration enables."""
-    config = place.config
-    return load(config.plugins if config.plugins is not None else default_names(), config.tables)
+from corereg.plugins import Enabled, Installed, PluginError, Plugins, installed, load
 
 
 @click.group(cls=Words)
@@ -32,7 +26,7 @@ def show(place: CommandContext) -> None:
     """List the plugins that are installed, and those that the configuration enables, in the order they are asked."""
     known = {each.name: each for each in installed()}
     try:
-        found = enabled(place)
+        found = place.plugins()
     except PluginError as error:
         click.echo(f"The plugins of the configuration do not fit: {error}", err=True)
         found = Plugins(())
@@ -68,7 +62,7 @@ def _file(each: Enabled) -> str:
 def info(place: CommandContext, name: str) -> None:
     """Show what is known of a plugin: where it is from, what it does, its hooks and settings."""
     known = {each.name: each for each in installed()}
-    on = {each.name: each for each in enabled(place)}
+    on = {each.name: each for each in place.plugins()}
     if name not in known and name not in on:
         raise _not_there(name, [*known, *on])
     each = on.get(name) or load([name], place.config.tables).enabled[0]
@@ -141,12 +135,12 @@ def _page(page: HookPage) -> Iterator[str]:
 )
 @click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=".", metavar="DIR", help="Where.")
 def new(name: str, kind: str, into: Path) -> None:
-    r"""Begin a plugin of your own: files that work, pass their tests, and wait to be changed.
+    """Begin a plugin of your own: files that work, pass their tests, and wait to be changed.
 
     \b
       corereg plugins new no_latest --kind policy
       corereg plugins new badges
-    """
+    """  # noqa: D301 - click looks for the character, not for its name
     from corereg.cli.scaffold import Scaffold, ScaffoldError
 
     try:

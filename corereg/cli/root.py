@@ -64,10 +64,8 @@ class Root(click.Group):
     def _plugin_commands(self, ctx: click.Context, *, strict: bool) -> dict[str, click.Command]:
         """By name. Unless `strict`, plugins that fail bring none: help is for whoever mends the configuration, too."""
         if self._plugins is None:
-            from corereg.cli.plugins import enabled
-
             try:
-                commands = enabled(ctx.find_object(CommandContext) or CommandContext()).commands()
+                commands = (ctx.find_object(CommandContext) or CommandContext()).plugins().commands()
             except Exception as error:
                 if strict:
                     raise
@@ -79,10 +77,9 @@ class Root(click.Group):
 
 def _disabled(ctx: click.Context) -> str:
     """Which plugins might bring a command that is missed."""
-    from corereg.cli.plugins import enabled
     from corereg.plugins import installed
 
-    on = {each.name for each in enabled(ctx.find_object(CommandContext) or CommandContext())}
+    on = {each.name for each in (ctx.find_object(CommandContext) or CommandContext()).plugins()}
     off = [each.name for each in installed() if each.name not in on]
     return f" These plugins are installed, but not enabled: {', '.join(off)}." if off else ""
 

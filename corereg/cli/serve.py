@@ -23,7 +23,7 @@ from corereg.cli.context import CommandContext
 @click.option("--check-only", is_flag=True, help="Look whether it would start, and stop.")
 @click.pass_obj
 def serve(place: CommandContext, /, *, tls: str | None, check_only: bool, **options: Any) -> None:
-    r"""Run the registry.
+    """Run the registry.
 
     \b
       corereg serve
@@ -33,7 +33,7 @@ def serve(place: CommandContext, /, *, tls: str | None, check_only: bool, **opti
 
     Ctrl+C or SIGTERM stops it: running transfers are finished first, for at most server.shutdown_timeout. A second one
     ends it at once.
-    """
+    """  # noqa: D301 - click looks for the character, not for its name
     from corereg.cli.version import number
     from corereg.server import check, run
 

@@ -118,7 +118,7 @@ class ProtocolConfig(Section, frozen=True, kw_only=True):
         True
     )
     allow_sparse: Annotated[
-        bool, msgspec.Meta(description="Whether an index may name manifests that are not in the repository.")
+        bool, msgspec.Meta(description="Whether manifests may name blobs and manifests that are not in the repository.")
     ] = False
     manifest_limit: Annotated[
         Size, msgspec.Meta(description="The largest manifest taken; a larger one is answered with 413.", ge=65536)

@@ -217,13 +217,13 @@ def _request_id(request: Request) -> bytes:
 
 def _check_framing(request: Request) -> None:
     """What a lenient server in front may have let through: two ways to say how long a body is."""
-    coding = request.header(b"transfer-encoding")
+    coding = request.raw_header(b"transfer-encoding")
     if coding is None:
         return
-    if request.header(b"content-length") is not None:
+    if request.raw_header(b"content-length") is not None:
         message = "Content-Length and Transfer-Encoding together are ambiguous; send one"
         raise NameInvalid(message, headers={"Connection": "close"})
-    if coding.strip().lower() != "chunked":
+    if coding.strip().lower() != b"chunked":
         message = "only chunked is understood as a Transfer-Encoding"
         raise NotImplementedYet(message, headers={"Connection": "close"})
 

@@ -12,7 +12,7 @@ import msgspec
 
 from corereg.access import Action, Namespace
 from corereg.http.routes import NAMESPACE, Entry, Parameter, Table
-from corereg.messages import OPEN, Created, Listed, Response
+from corereg.messages import OPEN, Created, Listed, Response, Told
 from corereg.registry import Registry
 
 REFERENCE = "#/components/schemas/{name}"
@@ -102,8 +102,8 @@ class _Schemas:
 
 
 def item_of(returns: Any) -> Any:
-    """The type that stands in the body: T of ``Listed[T]`` and ``Created[T]``; None where there is no JSON."""
-    if get_origin(returns) in {Listed, Created}:
+    """The type that stands in the body: T of ``Listed[T]`` and its sisters; None where there is no JSON."""
+    if get_origin(returns) in {Listed, Created, Told}:
         return get_args(returns)[0]
     return None if returns in {None, type(None), Response, Created, Any} else returns
 
@@ -190,8 +190,8 @@ def _responses(entry: Entry, schemas: _Schemas) -> dict[str, Any]:
 def failures_of(entry: Entry) -> set[int]:
     """The statuses by which the route may fail."""
     found = {400, 401, 429, 503, *entry.route.errors}
-    if isinstance(entry.route.needs, Action):
-        found.add(403)
+    if isinstance(entry.route.needs, Action) or entry.route.method not in {"GET", "HEAD"}:
+        found.add(403)  # for want of the right; and any change may be refused by a policy, or for want of a CSRF token
     if entry.segments:
         found |= {404, 405}  # what a segment holds may be the word of another route
     sources = {each.source for each in entry.parameters}

@@ -21,7 +21,7 @@ import msgspec
 from corereg.access import Action, Namespace
 from corereg.errors import Missing, Unprocessable, in_harbors_words
 from corereg.http.gate import Gate
-from corereg.messages import OPEN, SIGNED_IN, Created, Listed, Open, Request, Response, Route, SignedIn
+from corereg.messages import OPEN, SIGNED_IN, Created, Listed, Open, Request, Response, Route, SignedIn, Told
 from corereg.oci.errors import MethodNotAllowed, NotFound, OCIError, Unauthorized
 from corereg.plugins import PluginError
 from corereg.session import Session
@@ -172,6 +172,9 @@ def _signature(
         raise PluginError(message) from error
     found = []
     for name in list(inspect.signature(handler).parameters)[1:]:
+        if name == NAMESPACE and name in segments and hints.get(name) is not Namespace:
+            message = f"{where}: a segment {{namespace}} is looked up; annotate it with Namespace, or rename it"
+            raise PluginError(message)
         if name in segments:
             found.append(Parameter(name, "path", hints.get(name, str)))
         elif name in {"query", "body", "form", "request"}:
@@ -266,6 +269,8 @@ def _response(route: Route, request: Request, answer: Any, query: Any) -> Respon
         if answer.body is None:
             return Response(201, [*headers, ("content-length", "0")])
         return Response.json(answer.body, 201, headers)
+    if isinstance(answer, Told):
+        return Response.json(answer.body, route.status, answer.headers)
     if answer is None:
         return Response(route.status, [("content-length", "0")])
     return Response.json(answer, route.status)

@@ -119,6 +119,9 @@ def _announced(request: Request, upload: Upload) -> tuple[int | None, int | None
     if promised < 1:
         message = f"Content-Range {first}-{last} ends before it begins"
         raise RangeInvalid(message, headers=dict(_headers(request, upload)))
+    if first != upload.received:  # told before the length is compared: whoever is lost must learn where to go on
+        message = f"the chunk starts at {first}, the upload goes on at {upload.received}"
+        raise RangeInvalid(message, headers=dict(_headers(request, upload)))
     if length is not None and length != promised:
         message = f"Content-Range {first}-{last} and the length of the body ({length}) do not agree"
         raise SizeInvalid(message)

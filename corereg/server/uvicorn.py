@@ -13,6 +13,7 @@ import uvicorn
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from corereg.server.refusals import refusal
 from corereg.server.shutdown import Stop
 from corereg.server.sockets import BACKLOG, HEADERS, IDLE
 from corereg.server.tls import Certificate
@@ -69,10 +70,10 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """400, or 431 where the head is too large."""
-        if self._head <= HEADERS:
-            super().send_400_response(msg)
-            return
-        self.transport.write(STATUS_LINE[431] + b"content-length: 0\r\nconnection: close\r\n\r\n")
+        status = 400 if self._head <= HEADERS else 431
+        headers, body = refusal(status)
+        lines = b"".join(b"%s: %s\r\n" % header for header in (*self.server_state.default_headers, *headers))
+        self.transport.write(STATUS_LINE[status] + lines + b"\r\n" + body)
         self.transport.close()
 
     def _count(self, size: int) -> None:

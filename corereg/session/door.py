@@ -75,7 +75,8 @@ class Change:
         self.changed: dict[str, bool] = {}
 
     def describe(self, **fields: Any) -> None:
-        """Set fields of the operation that are known only now (digest, size, tags)."""
+        """Set fields of the operation that are known only now (digest, size, tags); `details` are added to the rest."""
+        self.details.update(fields.pop("details", {}))
         self.operation = msgspec.structs.replace(self.operation, **fields)
 
     def rights_changed(self, *subjects: str) -> None:
@@ -161,6 +162,13 @@ class Door:
         """An operation of this session's identity."""
         return Operation(kind=kind, identity=self.identity, address=self.address, **fields)
 
+    def happened(self, kind: str, *, repository: str | None = None, details: Mapping[str, str | int]) -> None:
+        """Tell of something that changed nothing, such as a refusal inside a transaction, which is rolled back.
+
+        Counted together with its equals and written within seconds; a crash loses those.
+        """
+        self._happened(kind, later=True, repository=repository, details=tuple(sorted(details.items())))
+
     def _happened(self, kind: str, *, later: bool, **fields: Any) -> Happening:
         happening = Happening(
             kind=kind, actor=self.identity.name, subject=self.identity.subject, address=self.address, **fields
@@ -187,7 +195,8 @@ class Door:
             change = Change(operation, tx)
             change.more += more
             yield change
-            for each in (change.operation, *change.more):
+            done = msgspec.structs.replace(change.operation, details=change.details)
+            for each in (done, *change.more):
                 refusal = await house.plugins.commit(each, tx)
                 if refusal is not None:
                     raise Refused(refusal)
@@ -195,14 +204,13 @@ class Door:
                 await house.rights.change(
                     tx, [s for s, hard in change.changed.items() if hard is revoke], revoke=revoke
                 )
-            await house.journal.append(tx, self._told(change.operation, change.details))
-            for each in change.more:
-                await house.journal.append(tx, self._told(each, each.details))
+            for each in (done, *change.more):
+                await house.journal.append(tx, self._told(each))
         house.journal.committed()
         if change.changed:
             await house.rights.refresh(now=True)
 
-    def _told(self, done: Operation, details: Mapping[str, Any]) -> Happening:
+    def _told(self, done: Operation) -> Happening:
         return self._happened(
             done.kind,
             later=False,
@@ -212,7 +220,7 @@ class Door:
             media_type=done.media_type,
             size=done.size,
             source=done.source,
-            details=details or None,
+            details=done.details or None,
         )
 
     # ---- what deletions ask ----

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from corereg.access import Action, allowed
 from corereg.oci.digest import Digest
 from corereg.oci.errors import (
     DigestInvalid,
@@ -31,15 +32,15 @@ MISSING_TOLD = 100
 class Precondition(msgspec.Struct, frozen=True):
     """What must hold of a manifest reference before it is written (RFC 9110 section 13).
 
-    `match`: it must point at one of these digests (``*``: at anything). `none_match`: it must point at none of these
-    (``*``: at nothing).
+    `match`: it must point at one of these digests (``*``: at anything); None is no condition. `none_match`: it must
+    point at none of these (``*``: at nothing).
     """
 
-    match: tuple[str, ...] = ()
+    match: tuple[str, ...] | None = None
     none_match: tuple[str, ...] = ()
 
     def check(self, current: str | None) -> None:
-        if self.match and (current is None or (current not in self.match and "*" not in self.match)):
+        if self.match is not None and (current is None or (current not in self.match and "*" not in self.match)):
             message = f"If-Match does not hold: the reference points at {current or 'nothing'}; read it again"
             raise PreconditionFailed(message)
         if current is not None and (current in self.none_match or "*" in self.none_match):
@@ -62,7 +63,8 @@ class Manifests(Door):
 
     async def manifest(self, repository: str, reference: Digest | Tag, *, head: bool = False) -> StoredManifest:
         """A manifest, for whoever may pull; with `head` without its body, and not counted as a pull."""
-        await self._require("pull", repository)
+        if not allowed(self.grants, action := Action("repository", "pull", repository)):
+            raise await self.refusal(action)
         catalog = self._house.catalog
         found = await (catalog.manifest_head if head else catalog.manifest)(repository, reference)
         if found is None:

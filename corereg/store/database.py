@@ -13,9 +13,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import sqlalchemy as sa
+if TYPE_CHECKING:  # for the types alone: what may go wrong is known without the library that does the work
+    import sqlalchemy as sa
 
 Row = Sequence[Any]
 
@@ -54,7 +55,7 @@ class Query:
         self.statement = statement
 
 
-Statement = Query | sa.Executable
+Statement: TypeAlias = "Query | sa.Executable"
 
 
 class Transaction(ABC):
@@ -110,6 +111,11 @@ class Database(ABC):
         `durable=False` is for bookkeeping whose last moments may be lost when the machine loses power (never when the
         process dies): the progress of uploads. It is atomic all the same.
         """
+
+    async def execute(self, statement: Query, /, **parameters: Any) -> int:
+        """Run a statement as a transaction of its own that is not durable; how many rows it touched."""
+        async with self.transaction(durable=False) as tx:
+            return await tx.execute(statement, **parameters)
 
     @abstractmethod
     async def run_sync(self, work: Callable[[sa.Connection], None]) -> None:

@@ -22,7 +22,7 @@ _HOMES = {
 }
 
 # The contracts are imported, not collected: without this their assertions would fail without saying why.
-pytest.register_assert_rewrite("corereg.testing.rawwire", *sorted(set(_HOMES.values())))
+pytest.register_assert_rewrite(*sorted(set(_HOMES.values())))
 
 
 def __getattr__(name: str) -> Any:

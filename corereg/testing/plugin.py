@@ -1,8 +1,8 @@
 """The pytest side of `corereg.testing`: which registry the tests speak to, and as whom.
 
-``pytest --pyargs corereg.testing.wire --corereg-url http://localhost:5000`` runs the wire contract on any registry;
-without ``--corereg-url`` the tests meet a registry of this process (`corereg_app`). The options below say who signs in
-and what the registry declares that it lacks (`corereg.testing.wire.CAPABILITIES`).
+``pytest -p corereg.testing.plugin --pyargs corereg.testing.wire --corereg-url http://localhost:5000`` runs the wire
+contract on any registry; without ``--corereg-url`` the tests meet a registry of this process (`corereg_app`). The
+options below say who signs in and what the registry declares that it lacks (`corereg.testing.wire.CAPABILITIES`).
 """
 
 from __future__ import annotations

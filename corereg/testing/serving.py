@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import httpx2
@@ -27,7 +27,10 @@ def free_port() -> int:
 
 
 class Served:
-    """One data folder, served again and again on one port. `environment` holds further ``COREREG__`` variables."""
+    """One data folder, served again and again on one port. `environment` holds further ``COREREG__`` variables.
+
+    `plugins` are those that are enabled: by default storage and local users alone, so that anything can be pushed.
+    """
 
     def __init__(
         self,
@@ -36,13 +39,14 @@ class Served:
         *,
         kind: str = "hypercorn",
         workers: int = 1,
+        plugins: Sequence[str] = ("storage_fs", "accounts"),
         environment: Mapping[str, str] = {},
     ) -> None:
         self.data = data
         self.log = log
         self.kind = kind
         self.workers = workers
-        self.environment = environment
+        self.environment = {"COREREG__PLUGINS": ",".join(plugins), **environment}
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None

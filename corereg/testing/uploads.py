@@ -78,7 +78,7 @@ class UploadMachine(RuleBasedStateMachine):
 
     def body(self, upload: Upload, data: bytes, *, streamed: bool = False) -> Body:
         """What is refused unread is sent whole and small: whether a client that sends on still hears the refusal is
-        another promise, which belongs to the server (`corereg.testing.rawwire`).
+        another promise, which belongs to the server (`corereg.testing.wire.RawWire`).
         """
         if not upload.alive:
             return data[:8]

@@ -13,11 +13,12 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from statistics import median
 
-from benchmark import memory, table
+from benchmark import lists, logins, memory, table
 from benchmark.content import MIB, Content
 from benchmark.load import LoadError, Sample
 from benchmark.process import Server, ServerError
@@ -38,6 +39,8 @@ Measure corereg beside other registries: alternating runs, medians, ratios. Need
   scripts/bench --peer-command 'debian=env REGISTRY_HTTP_ADDR=127.0.0.1:{port}
       REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY={dir} docker-registry serve config.yml'
   scripts/bench --memory                                     100 uploads and 100 downloads at once
+  scripts/bench --lists                                      pages over 10,000 projects, 100,000 repositories and tags
+  scripts/bench --logins                                     pulls while sign-ins queue
 
 A peer NAME that asks for a password gets BENCH_NAME_USER and BENCH_NAME_PASSWORD from the environment.
 """
@@ -83,6 +86,11 @@ def parser(keys: Sequence[str]) -> argparse.ArgumentParser:
     add("--memory", action="store_true", help="measure memory instead of speed")
     add("--clients", type=int, default=100, help="with --memory: uploads, and as many downloads, at once (100)")
     add("--sizes", default="10,100", metavar="MIB,...", help="with --memory: sizes of the blobs (10,100)")
+    add("--lists", action="store_true", help="measure pages of long lists instead")
+    add("--projects", type=int, default=10_000, help="with --lists: projects (10000)")
+    add("--repositories", type=int, default=100_000, help="with --lists: repositories (100000)")
+    add("--logins", action="store_true", help="measure pulls beside a queue of sign-ins instead")
+    add("--people", type=int, default=600, help="with --logins: users that sign in, over all runs (600)")
     add("--dir", type=Path, help="where the servers keep their data: a local disk (a temporary folder)")
     add("--json", type=Path, metavar="FILE", help="write every figure there too")
     return found
@@ -99,10 +107,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(keys)}")
         return 2
     try:
-        return _memory(options) if options.memory else _speed(options)
+        return _chosen(options)(options)
     except (ServerError, LoadError, WireError, ValueError, OSError) as error:
         say(str(error))
         return 1
+
+
+def _chosen(options: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
+    if options.memory:
+        return _memory
+    if options.lists:
+        return _lists
+    return _logins if options.logins else _speed
 
 
 # --------------------------------------------------------------------------------------------------------------- speed
@@ -192,6 +208,67 @@ def _memory(options: argparse.Namespace) -> int:
     print(table.markdown(["", "blobs of", "process", "", "at rest", "at most"], lines))  # noqa: T201 - the result
     print(f"\n{options.clients} uploads and {options.clients} downloads at once.")  # noqa: T201 - the result
     return int(over)
+
+
+# ------------------------------------------------------------------------------------------------------- the other two
+
+
+def _lists(options: argparse.Namespace) -> int:
+    """Fill a registry, start it again, ask for pages as an administrator and as somebody who owns nothing."""
+    options.peer, options.peer_command = [], []
+    slow = False
+    with _targets(options, empty=False) as (target, *_):
+        if target.server is None:
+            raise ValueError("--lists fills the database of a server that is started here")
+        began = time.monotonic()
+        lists.fill(target, Content(0), options.projects)
+        (somebody,) = logins.people(target, 1)
+        target.server.stop()
+        lists.write(target.server, options.projects, options.repositories, options.tags)
+        target.server.start()
+        target.server.wait()
+        say(f"{target.name}: filled and started again in {time.monotonic() - began:.0f} s")
+        for who, user in (
+            ("administrator", (target.user, target.password)),
+            ("somebody", (somebody, logins.PASSWORD)),
+        ):
+            found = lists.measure(target, user, max(5, options.repeat * 10))
+            slow |= any(each.p50 > lists.LONGEST for each in found)
+            lines = [[each.what, each.total, f"{each.p50:.1f} ms", f"{each.p99:.1f} ms"] for each in found]
+            print(table.markdown([who, "of", "median", "99 %"], lines), end="\n\n")  # noqa: T201 - the result
+    return int(slow)
+
+
+def _logins(options: argparse.Namespace) -> int:
+    """Pulls alone and beside a queue of sign-ins, in turn."""
+    options.peer, options.peer_command = [], []
+    with _targets(options, empty=False) as (target, *_):
+        names = logins.people(target, options.people)
+        rounds = logins.measure(
+            target,
+            names,
+            seconds=options.seconds,
+            connections=options.connections,
+            clients=options.clients,
+            repeat=options.repeat,
+        )
+    kept = median(beside.rate / alone.rate for alone, beside, _ in rounds)
+    longest = max(taken for _, _, queue in rounds for taken in queue.taken)
+    lines = [
+        [
+            f"{alone.rate:,.0f}/s",
+            f"{beside.rate:,.0f}/s",
+            f"{beside.rate / alone.rate:.0%}",
+            f"{beside.p99:.0f} ms",
+            f"{len(queue.taken)}",
+            f"{max(queue.taken):.1f} s",
+        ]
+        for alone, beside, queue in rounds
+    ]
+    columns = ["pulls alone", "beside sign-ins", "kept", "99 % of them", "sign-ins", "longest of them"]
+    print(table.markdown(columns, lines))  # noqa: T201 - the result
+    print(f"\nMedian kept: {kept:.0%}; {options.clients} clients signed in at once; {_conditions(options)}")  # noqa: T201 - the result
+    return int(kept < logins.LEAST or longest > logins.LONGEST)
 
 
 # ------------------------------------------------------------------------------------------------------------- targets

@@ -144,8 +144,8 @@ class Content:
         with Connection(target.address) as connection:
             client = Client(target, connection, target.authorization())
             for blob in blobs:
-                if not client.exists(f"/v2/bench/pull/blobs/{blob.digest}"):
-                    client.push_whole("bench/pull", blob)
+                if not client.exists(f"/v2/library/bench-pull/blobs/{blob.digest}"):
+                    client.push_whole("library/bench-pull", blob)
 
     def seed_manifest(self, target: Target, repository: str) -> None:
         """The image under the tag ``latest``, with its layers."""

@@ -64,7 +64,7 @@ def measure(target: Target, content: Content, size: int, clients: int) -> Sequen
     if target.server is None:
         raise ValueError(f"{target.name}: only a server started here can be watched")
     content.seed_blobs(target, [content.blob(size)])
-    content.seed_manifest(target, "bench/push")
+    content.seed_manifest(target, "library/bench-push")
     watch = Watch(target.server)
     asyncio.run(_overlap(target, content.blob(size), size, clients))
     return watch.stop()
@@ -117,7 +117,7 @@ class _Download(_Transfer):
     async def run(self, blob: Blob) -> None:
         """Ask, then read in steps: between them the server has more to send than anyone takes."""
         with await self.connect() as connected:
-            path = f"/v2/bench/pull/blobs/{blob.digest}"
+            path = f"/v2/library/bench-pull/blobs/{blob.digest}"
             await self.send(connected, head(self.target.address, "GET", path, self.headers))
             taken = len((await self.answer(connected, 200)).body)
             buffer = memoryview(bytearray(256 * KIB))
@@ -134,7 +134,7 @@ class _Upload(_Transfer):
     async def run(self, blob: Blob) -> None:
         """POST, PATCH in frames as Docker sends them, PUT."""
         with await self.connect() as connected:
-            location = await self.ask(connected, "POST", "/v2/bench/push/blobs/uploads/", 202)
+            location = await self.ask(connected, "POST", "/v2/library/bench-push/blobs/uploads/", 202)
             headers = {**self.headers, "Content-Type": BYTES, "Transfer-Encoding": "chunked"}
             await self.send(connected, head(self.target.address, "PATCH", location, headers))
             whole = memoryview(blob.start)

@@ -105,9 +105,18 @@ class Server:
         for mark, value in places.items():
             command = [part.replace(mark, value) for part in command]
         self.command = command
-        with self.log.open("wb") as log:
+        self._environment = environment
+        self.start()
+
+    def start(self) -> None:
+        """Start it (again), on the same folder."""
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - the command is the caller's own
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **environment}
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self._environment},
             )
 
     @property

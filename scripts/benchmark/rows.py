@@ -86,11 +86,11 @@ class PutManifest(Row):
     unit: Unit = "/s"
 
     def seed(self, target: Target) -> None:
-        self.content.seed_manifest(target, "bench/manifests")
+        self.content.seed_manifest(target, "library/bench-manifests")
 
     def run(self, target: Target, terms: Terms) -> Sample:
         tag = f"t{os.urandom(4).hex()}"
-        path = "/v2/bench/manifests/manifests/"
+        path = "/v2/library/bench-manifests/manifests/"
         request = Request("PUT", path, media_type=IMAGE, tag=tag, body=self.pattern)
         return wrk(target, request, seconds=terms.seconds, connections=min(terms.connections, 16))
 
@@ -111,7 +111,7 @@ class Push(Row):
             self._push(client, next(Blobs(self.size)))
 
     def _push(self, client: Client, blob: Blob) -> None:
-        (client.push_streamed if self.streamed else client.push_whole)("bench/push", blob)
+        (client.push_streamed if self.streamed else client.push_whole)("library/bench-push", blob)
 
     def run(self, target: Target, terms: Terms) -> Sample:
         blobs = Blobs(self.size)
@@ -127,21 +127,21 @@ def every_row(content: Content) -> Sequence[Row]:
     """All rows, in the order of the table."""
 
     def latest(target: Target) -> None:
-        content.seed_manifest(target, "bench/pull")
+        content.seed_manifest(target, "library/bench-pull")
 
     def tags(repository: str, count: int) -> Callable[[Target], None]:
         return lambda target: content.seed_tags(target, repository, count)
 
     def blob(key: str, title: str, size: int, **more: Any) -> Row:
         def path() -> str:
-            return f"/v2/bench/pull/blobs/{content.blob(size).digest}"
+            return f"/v2/library/bench-pull/blobs/{content.blob(size).digest}"
 
         return Get(key, title, path, size, lambda target: content.seed_blobs(target, [content.blob(size)]), **more)
 
-    manifest = "/v2/bench/pull/manifests/"
+    manifest = "/v2/library/bench-pull/manifests/"
     by_digest = manifest + digest(content.manifest)
     image = len(content.manifest)
-    many = f"/v2/bench/tags/tags/list?n=100&last=v{content.tags // 2:06}"
+    many = f"/v2/library/bench-tags/tags/list?n=100&last=v{content.tags // 2:06}"
     big = 100 * MIB
     return [
         Get("manifest-tag", "GET manifest by tag", lambda: manifest + "latest", image, latest),
@@ -150,13 +150,19 @@ def every_row(content: Content) -> Sequence[Row]:
         blob("blob-1k", "GET blob, 1 KiB", KIB),
         blob("blob-1m", "GET blob, 1 MiB", MIB, unit="MB/s", connections=8),
         blob("blob-100m", "GET blob, 100 MiB", big, unit="MB/s", connections=4, threads=2),
-        Get("tags-500", "tags/list of 500", lambda: "/v2/bench/tags500/tags/list", 5040, tags("bench/tags500", 500)),
+        Get(
+            "tags-500",
+            "tags/list of 500",
+            lambda: "/v2/library/bench-tags500/tags/list",
+            5040,
+            tags("library/bench-tags500", 500),
+        ),
         Get(
             "tags-many",
             f"tags/list of {content.tags:,}, a page of 100",
             lambda: many,
             1040,
-            tags("bench/tags", content.tags),
+            tags("library/bench-tags", content.tags),
         ),
         PutManifest("put-tag", "PUT manifest, new tag", content.manifest.decode(), content),
         PutManifest("put-manifest", "PUT manifest, new tag, new manifest", content.pattern, content),

@@ -15,7 +15,13 @@ from benchmark.wire import Address, Connection
 
 Role = Literal["corereg", "peer", "empty"]
 
-REPOSITORIES = ("bench/pull", "bench/push", "bench/manifests", "bench/tags500", "bench/tags")
+REPOSITORIES = (
+    "library/bench-pull",
+    "library/bench-push",
+    "library/bench-manifests",
+    "library/bench-tags500",
+    "library/bench-tags",
+)
 """Every repository the measurements touch; `Target.authorization` asks for the right to pull and push them."""
 
 

@@ -213,7 +213,7 @@ STAYS = [
     ("corereg/oci/manifest.py", "from .digest import Digest"),
     ("corereg/cli.py", "def serve():\n    from corereg.server import run"),
     ("corereg/__init__.py", "from corereg.http.app import asgi\nfrom corereg.access import Identity"),
-    ("corereg/testing/client.py", "from corereg import Registry\nimport corereg.oci.digest\nimport httpx2"),
+    ("corereg/testing/client/registry.py", "from corereg import Registry\nimport corereg.oci.digest\nimport httpx2"),
     ("corereg/config/units.py", "from corereg.config.problems import ConfigError"),
     ("plugins/accounts/corereg_accounts/__init__.py", "from corereg import hookimpl\nfrom .schema import users"),
     ("plugins/accounts/corereg_accounts/routes.py", "from corereg_accounts.schema import users\nimport argon2"),

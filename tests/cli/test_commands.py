@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
+from corereg.cli import CommandContext, cli
 from corereg.cli.root import BUILT_IN
 from corereg.plugins import HOOKS
 
@@ -43,6 +47,22 @@ def test_each_word_is_there(corereg: Corereg, name: str) -> None:
     assert first.split()[0] in result.stdout
 
 
+def _every_word(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    yield words
+    context = click.Context(command, obj=CommandContext())
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            yield from _every_word(command.get_command(context, name), (*words, name))
+
+
+def test_help_shows_no_mark_of_its_layout(corereg: Corereg, house: Path) -> None:
+    (house / "corereg.toml").unlink()  # the first-party plugins
+    told = {words: corereg(*words, "--help").stdout for words in _every_word(cli, ())}
+    assert ("serve",) in told
+    assert ("user", "create") in told
+    assert [words for words, text in told.items() if "\\" in text or "\b" in text] == []
+
+
 def test_no_command_at_all_is_a_question(corereg: Corereg) -> None:
     assert "Usage: corereg" in corereg().output
 
@@ -59,6 +79,23 @@ def test_what_needs_no_registry_loads_none(house: Path, words: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=house)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("words", ["--help", "user --help", "user create --help"], ids=lambda words: words)
+def test_help_about_plugins_loads_no_library_that_they_work_with(tmp_path: Path, words: str) -> None:
+    """The first-party plugins, as without a configuration; a person waits for help, and for each word's completion."""
+    code = (
+        "import sys; from corereg.cli import cli\n"
+        f"try: cli.main({words.split()!r}, prog_name='corereg')\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print(sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    *shown, loaded = done.stdout.splitlines()
+    assert any("user" in line for line in shown)
+    libraries = {name for name in ast.literal_eval(loaded) if not name.startswith(("_", "corereg"))}
+    assert libraries - sys.stdlib_module_names <= {"click", "msgspec", "pluggy", "typing_extensions"}
+    assert "asyncio" not in libraries
 
 
 def test_the_version(corereg: Corereg) -> None:
@@ -186,6 +223,30 @@ def test_config_check_finds_everything_at_once(corereg: Corereg, house: Path) ->
     assert result.exit_code == 9
     assert result.stdout.startswith("corereg.toml:1  plugin 'storage_f' is not installed - did you mean storage_fs?")
     assert result.stdout.endswith("1 problem\n")
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("storage", "corereg.toml:3  storage.url: no enabled plugin serves the storage 'zz'"),
+        ("database", "corereg.toml:3  database.url: no database for 'zz'; use sqlite:"),
+    ],
+)
+def test_a_url_nobody_serves_is_told_with_its_place(corereg: Corereg, house: Path, table: str, said: str) -> None:
+    (house / "corereg.toml").write_text(f'plugins = ["storage_fs"]\n[{table}]\nurl = "zz://x"\n')
+    result = corereg("config", "check")
+    assert result.exit_code == 9
+    assert result.stdout.startswith(said)
+    assert result.stdout.endswith("1 problem\n")
+    result = corereg("serve", "--check-only")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {said}")
+
+
+def test_a_plugin_that_is_not_installed_is_told_with_its_place(corereg: Corereg, house: Path) -> None:
+    (house / "corereg.toml").write_text('plugins = ["storage_f"]\n')
+    said = corereg("serve", "--check-only").stderr
+    assert said.startswith("Error: corereg.toml:1  plugins: plugin 'storage_f' is not installed - did you mean")
 
 
 def test_config_check_looks_at_certificates(corereg: Corereg, house: Path) -> None:

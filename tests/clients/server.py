@@ -21,6 +21,7 @@ from .tools import clean_environment, run
 
 ADMIN = "admin"
 PASSWORD = "Correct horse, battery 9"
+PLUGINS = "storage_fs,accounts"  # the core's own affairs, wherever one pushes to
 START = 60  # seconds until /healthz answers, on a machine that is busy
 STOP = 20  # seconds until SIGTERM has ended it
 MANIFESTS = ", ".join(
@@ -104,7 +105,7 @@ class Server:
             *("--workers", str(shape.workers), "--server", shape.kind),
             *(("--tls", "self-signed") if shape.tls else ()),
         ]
-        environment = {"COREREG_ADMIN_PASSWORD": PASSWORD, "PYTHONUNBUFFERED": "1"}
+        environment = {"COREREG_ADMIN_PASSWORD": PASSWORD, "COREREG__PLUGINS": PLUGINS, "PYTHONUNBUFFERED": "1"}
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 command,

@@ -19,10 +19,23 @@ import pytest
 import sqlalchemy as sa
 
 import corereg
-from corereg import ANONYMOUS, OPEN, SYSTEM, Event, FsspecStorage, Grant, Identity, Operation, Registry, Schema
-from corereg.documentation import HookPage, hook_pages, main
+from corereg import (
+    ANONYMOUS,
+    OPEN,
+    SYSTEM,
+    Event,
+    FsspecStorage,
+    Grant,
+    Identity,
+    Namespace,
+    Operation,
+    Registry,
+    Schema,
+    hookimpl,
+)
+from corereg.documentation import HookPage, hook_pages, main, owned_pages
 from corereg.messages import Request
-from corereg.plugins import HOOKS, Plugins, load
+from corereg.plugins import HOOKS, Plugins, default_names, load
 
 from .blocks import DOCS
 
@@ -39,10 +52,14 @@ COUNTERS = sa.Table("counters", sa.MetaData(), sa.Column("pushes", sa.BigInteger
 def test_every_hook_has_a_page_and_a_title_in_the_order_of_a_requests_life() -> None:
     assert tuple(PAGES) == HOOKS
     text = (DOCS / "hooks.md").read_text(encoding="utf-8")
-    assert [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")] == list(HOOKS)
+    titles = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
+    assert titles == list(load(default_names(), {}).hooks), "those of the plugins that are installed come last"
 
 
-@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+OWNED = {page.name: page for pages in owned_pages().values() for page in pages}
+
+
+@pytest.mark.parametrize("page", [*PAGES.values(), *OWNED.values()], ids=[*PAGES, *OWNED])
 def test_every_label_says_something(page: HookPage) -> None:
     assert page.sentence[0].isupper()
     assert page.sentence.endswith(".")
@@ -87,6 +104,26 @@ def example(hook: str) -> Plugins:
     plugins = load([module], {})
     assert plugins.implementers(hook) == [f"example_of_{hook}"]
     return plugins
+
+
+async def provide_hooks(plugins: Plugins) -> None:
+    assert plugins.hooks[-1] == "describe_builds"
+    assert plugins.asked("describe_builds") == ()
+
+    class Builds:
+        @hookimpl(optionalhook=True)
+        async def describe_builds(self, artifacts: object) -> object:
+            return artifacts
+
+    owner = next(iter(plugins)).plugin
+    ((name, ask),) = load([owner, Builds], {}).asked("describe_builds")
+    assert (name, await ask("these")) == ("builds", "these")
+    assert load([Builds], {}).hooks == HOOKS, "without its owner the hook is not there, and nobody minds"
+
+
+async def provide_settings(plugins: Plugins) -> None:
+    (setting,) = plugins.settings()
+    assert (setting.name, setting.type, setting.default) == ("self_registration", bool, False)
 
 
 async def provide_storage(plugins: Plugins) -> None:
@@ -148,6 +185,14 @@ async def complete_identity(plugins: Plugins) -> None:
     assert await plugins.complete_identity(ALICE) == ALICE
 
 
+async def resolve_namespace(plugins: Plugins) -> None:
+    library = Namespace(1, "library")
+    assert await plugins.resolve_namespace(1) == await plugins.resolve_namespace("library") == library
+    assert await plugins.resolve_namespace("1") is None
+    assert await plugins.namespace_of("library/tools/hammer") == library
+    assert await plugins.namespace_of("other/hammer") is None
+
+
 async def grants(plugins: Plugins) -> None:
     assert await plugins.grants(ALICE) == (Grant("demo/*", "repository", frozenset({"pull"})),)
     assert await plugins.grants(ANONYMOUS) == ()
@@ -184,8 +229,8 @@ async def observe(plugins: Plugins) -> None:
 TRIALS: Mapping[str, Callable[[Plugins], Any]] = {
     trial.__name__: trial
     for trial in (
-        *(provide_storage, provide_schema, provide_routes, provide_commands, lifespan),
-        *(identify, check_password, complete_identity, grants, admit, commit, observe),
+        *(provide_hooks, provide_storage, provide_schema, provide_settings, provide_routes, provide_commands, lifespan),
+        *(identify, check_password, complete_identity, resolve_namespace, grants, admit, commit, observe),
     )
 }
 

@@ -133,3 +133,22 @@ async def test_a_database_that_is_away_is_no_wrong_password(tmp_path: Path) -> N
     ):
         for _ in range(10):
             assert (await login(client, "admin", "right or wrong")).status_code == 503
+
+
+class Address:
+    """A plugin that wants to know where a password comes from."""
+
+    def __init__(self) -> None:
+        self.seen: list[str | None] = []
+
+    @hookimpl
+    async def check_password(self, password: str, address: str | None) -> Identity | None:
+        self.seen.append(address)
+        return None
+
+
+async def test_plugins_are_told_where_a_password_comes_from(tmp_path: Path) -> None:
+    plugin = Address()
+    async with scratch(tmp_path, plugin, people={"alice": Person("alice secret")}) as registry:
+        await registry.signin.password("alice", "alice secret", "192.0.2.7")
+    assert plugin.seen == ["192.0.2.7"]

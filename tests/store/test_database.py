@@ -142,6 +142,57 @@ async def test_a_unique_key_is_a_conflict(database: Database) -> None:
     assert await names(database) == []
 
 
+async def test_a_statement_alone_is_a_transaction(database: Database, tmp_path: Path) -> None:
+    assert await database.execute(INSERT, repository="a") == 1
+    with pytest.raises(Conflict):
+        await database.execute(INSERT, repository="a")
+    other = connect(f"sqlite:{tmp_path / 'test.db'}")
+    await other.open()
+    assert await names(other) == ["a"]  # committed, not only seen by who wrote it
+    await other.close()
+    async with database.transaction() as tx:
+        with pytest.raises(RuntimeError, match="use it instead of opening another"):
+            await database.execute(INSERT, repository="b")
+        await tx.execute(INSERT, repository="c")
+    assert await names(database) == ["a", "c"]
+
+
+async def test_a_statement_alone_waits_for_its_turn(database: Database, tmp_path: Path) -> None:
+    other = connect(f"sqlite:{tmp_path / 'test.db'}")
+    await other.open()
+    order = []
+
+    async def write(name: str, held: anyio.Event) -> None:
+        await held.wait()
+        assert await database.execute(INSERT, repository=name) == 1
+        order.append(name)
+
+    for holder, name in ((database, "of this process"), (other, "of another process")):
+        async with anyio.create_task_group() as group:
+            held = anyio.Event()
+            group.start_soon(write, f"after a task {name}", held)
+            async with holder.transaction() as tx:
+                await tx.execute(INSERT, repository=f"by a task {name}")
+                held.set()
+                for _ in range(10):
+                    await anyio.lowlevel.checkpoint()
+                order.append("commit")
+    assert order == ["commit", "after a task of this process", "commit", "after a task of another process"]
+    await other.close()
+
+
+async def test_a_statement_alone_tells_of_a_lock_that_is_never_given_up(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOCK_TIMEOUT", 0.2)
+    other = connect(f"sqlite:{tmp_path / 'test.db'}")
+    await other.open()
+    async with other.transaction():
+        with pytest.raises(DatabaseUnavailable, match="locked by another process"):
+            await database.execute(INSERT, repository="a")
+    await other.close()
+
+
 async def test_the_file_is_for_its_owner_alone(database: Database, tmp_path: Path) -> None:
     for file in tmp_path.iterdir():  # noqa: ASYNC240 - nobody waits for this loop
         assert file.stat().st_mode & 0o077 == 0, file

@@ -1,23 +1,25 @@
-"""Local users and passwords, and the administrator: the plugin `accounts`."""
+"""Local users and passwords, and the administrator: the plugin `accounts`.
+
+`corereg --help` reads this page, so what a hook needs is imported when the hook is asked.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import click
 import msgspec
-from argon2 import PasswordHasher
 
-from corereg import EVERYTHING, Grant, Identity, Registry, Route, Schema, Unauthorized, hookimpl
-from corereg_accounts.administrator import ensure_administrator
-from corereg_accounts.commands import user_group
-from corereg_accounts.passwords import Passwords
-from corereg_accounts.routes import UserRoutes
-from corereg_accounts.schema import SCHEMA
-from corereg_accounts.users import SOURCE, Users, disabled
+from corereg import EVERYTHING, Grant, Identity, Unauthorized, hookimpl
+
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
+
+    from corereg import Registry, Route, Schema
+    from corereg_accounts.users import Users
 
 __all__ = ["Accounts"]
 
@@ -52,19 +54,29 @@ class Accounts:
 
     @hookimpl
     def provide_schema(self) -> Schema:
+        from corereg_accounts.schema import SCHEMA
+
         return SCHEMA
 
     @hookimpl
     def provide_routes(self, registry: Registry) -> Sequence[Route]:
+        from corereg_accounts.routes import UserRoutes
+
         return UserRoutes(registry, self._users).routes()
 
     @hookimpl
     def provide_commands(self) -> Sequence[click.Command]:
+        from corereg_accounts.commands import user_group
+
         return [user_group]
 
     @hookimpl
     @asynccontextmanager
     async def lifespan(self, registry: Registry) -> AsyncGenerator[None]:
+        from corereg_accounts.administrator import ensure_administrator
+        from corereg_accounts.passwords import Passwords
+        from corereg_accounts.users import Users
+
         with Passwords(self._hasher) as passwords:
             self._opened = Users(registry.database, passwords)
             try:
@@ -82,6 +94,8 @@ class Accounts:
 
     @hookimpl
     async def complete_identity(self, identity: Identity) -> Identity | None:
+        from corereg_accounts.users import SOURCE, disabled
+
         if identity.source != SOURCE:
             return None
         user = await self._users().of(identity)

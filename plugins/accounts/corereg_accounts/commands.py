@@ -1,4 +1,7 @@
-"""``corereg user``: on the local data, whether or not a server runs on it."""
+"""``corereg user``: on the local data, whether or not a server runs on it.
+
+``corereg --help`` reads this page, so what a command works with is imported when it works.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,22 @@ import sys
 import unicodedata
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import IO, Any, Literal, Protocol
+from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import click
 import msgspec
 
-from corereg import OCIError, Registry
+from corereg import OCIError
 from corereg_accounts.names import NameRefused, check_email, check_name
-from corereg_accounts.passwords import PasswordRefused, Passwords, check_strength
-from corereg_accounts.users import User, Users, rfc3339
+
+if TYPE_CHECKING:
+    from corereg import Registry
+    from corereg_accounts.users import User, Users
 
 LONGEST_INPUT = 4096
 """Bytes that are read in search of a password."""
 
-Work = Callable[[Registry, Users], Awaitable[None]]
+Work: TypeAlias = "Callable[[Registry, Users], Awaitable[None]]"
 
 
 class Runs(Protocol):
@@ -30,6 +35,9 @@ class Runs(Protocol):
 
 
 def _run(runs: Runs, work: Work) -> None:
+    from corereg_accounts.passwords import Passwords
+    from corereg_accounts.users import Users
+
     async def on(registry: Registry) -> None:
         with Passwords() as passwords:
             await work(registry, Users(registry.database, passwords))
@@ -94,6 +102,8 @@ def _asked() -> str:
 
 
 def _good_password(password: str) -> str:
+    from corereg_accounts.passwords import PasswordRefused, check_strength
+
     try:
         check_strength(password)
     except PasswordRefused as error:
@@ -106,13 +116,13 @@ def _good_password(password: str) -> str:
 
 @click.group("user")
 def user_group() -> None:
-    r"""Make and change the users of this registry.
+    """Make and change the users of this registry.
 
     \b
     corereg user create alice
     corereg user password alice
     corereg user list
-    """
+    """  # noqa: D301 - click looks for the character, not for its name
 
 
 @user_group.command("create")
@@ -266,6 +276,8 @@ def _row(user: User) -> tuple[str, ...]:
 
 
 def _item(user: User) -> dict[str, Any]:
+    from corereg_accounts.users import rfc3339
+
     times = {"created_at": rfc3339(user.created_at), "updated_at": rfc3339(user.updated_at)}
     return msgspec.structs.asdict(user) | times
 

@@ -1,4 +1,7 @@
-"""Blobs in a folder on a disk: ``[storage] url = "fs:/var/lib/corereg"``."""
+"""Blobs in a folder on a disk: ``[storage] url = "fs:/var/lib/corereg"``.
+
+``corereg --help`` reads this page, so what a hook needs is imported when the hook is asked.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,8 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from corereg import Storage, hookimpl
-from corereg_storage_fs.storage import FolderStorage
 
-__all__ = ["FolderStorage", "StorageFs", "folder_of"]
+__all__ = ["StorageFs", "folder_of"]
 
 
 class StorageFs:
@@ -34,6 +36,8 @@ class StorageFs:
 
     @hookimpl
     def provide_storage(self, url: str) -> Storage | None:
+        from corereg_storage_fs.storage import FolderStorage
+
         folder = folder_of(url)
         return None if folder is None else FolderStorage(folder, fsync=self.settings.fsync)
 

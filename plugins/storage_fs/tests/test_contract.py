@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from corereg.testing.storage import MakeStorage, StorageContract
-from corereg_storage_fs import FolderStorage
+from corereg_storage_fs.storage import FolderStorage
 
 
 class TestFolder(StorageContract):

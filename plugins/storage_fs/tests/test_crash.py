@@ -15,7 +15,7 @@ import pytest
 
 from corereg import BLOBS
 from corereg.testing.storage import again, digest_of, opened, read
-from corereg_storage_fs import FolderStorage
+from corereg_storage_fs.storage import FolderStorage
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +25,7 @@ ROUNDS = 8
 # upload grows all the time; how far it is, is said too.
 CHILD = """
 import asyncio, hashlib, json, random, sys, uuid
-from corereg_storage_fs import FolderStorage
+from corereg_storage_fs.storage import FolderStorage
 
 def say(**what):
     sys.stdout.write(json.dumps(what) + "\\n")

@@ -12,7 +12,7 @@ import pytest
 
 from corereg import StorageFull, StorageUnavailable, Writer
 from corereg.testing.storage import appended, committed, digest_of, opened, read, some_bytes, started, stored
-from corereg_storage_fs import FolderStorage
+from corereg_storage_fs.storage import FolderStorage
 
 pytestmark = [
     pytest.mark.anyio,

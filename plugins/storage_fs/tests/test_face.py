@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from corereg_storage_fs import FolderStorage, StorageFs, folder_of
+from corereg_storage_fs import StorageFs, folder_of
+from corereg_storage_fs.storage import FolderStorage
 
 
 @pytest.mark.parametrize(

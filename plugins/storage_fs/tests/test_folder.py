@@ -19,8 +19,8 @@ import pytest
 
 from corereg import BLOBS, KeyMissing, StorageFull, StorageUnavailable, blob_key
 from corereg.testing.storage import appended, committed, digest_of, read, some_bytes, started, stored
-from corereg_storage_fs import FolderStorage
 from corereg_storage_fs.folder import PIECE
+from corereg_storage_fs.storage import FolderStorage
 
 pytestmark = pytest.mark.anyio
 
