@@ -27,6 +27,23 @@ STOP = 30
 PATIENCE = 180
 
 
+HIDES = """
+import importlib.metadata as metadata
+
+everything = metadata.entry_points
+
+
+def entry_points(**which):
+    found = everything(**which)
+    hidden = [each for each in found if each.value.startswith("corereg_") and each.name not in {shown}]
+    return metadata.EntryPoints(each for each in found if each not in hidden)
+
+
+metadata.entry_points = entry_points
+"""
+"""An environment in which only some of the first-party plugins are installed; every Python reads it first."""
+
+
 class Shell(Protocol):
     """Whoever does docker's lines: the lines, the status they end with, what they print."""
 
@@ -47,7 +64,13 @@ class Session:
         folder.mkdir(parents=True, exist_ok=True)
 
     def do(self, block: Block) -> None:
-        """Do one block, and check what is said of it."""
+        """Do one block, and check what is said of it.
+
+        Of the first-party plugins the page sees those that it installs, and no others.
+        """
+        named = re.findall(r"\./plugins/(\w+)", block.text) if "pip install" in block.text else []
+        if named:
+            self._write(f"{SITE}/sitecustomize.py", HIDES.format(shown=named))
         if block.file is not None:
             self._write(block.file, block.text)
         elif "serve" in block.marks:
