@@ -36,6 +36,21 @@ KEEP = Query(
 )
 
 
+UNREAD = Query(
+    sa.select(artifacts.c.id, artifacts.c.type, artifacts.c.config_digest).where(
+        artifacts.c.repository_id == bindparam("in_repository"),
+        artifacts.c.digest == bindparam("of_digest"),
+        artifacts.c.extra_attrs.is_(None),
+    )
+)
+STORED = Query(
+    sa.select(tables.manifests.c.body, tables.manifests.c.media_type).where(
+        tables.manifests.c.repository_id == bindparam("in_repository"),
+        tables.manifests.c.digest == bindparam("of_digest"),
+    )
+)
+
+
 class Unread(msgspec.Struct, frozen=True):
     """An artifact whose config nobody has read yet."""
 
@@ -83,13 +98,7 @@ class Attributes:
 
     async def of_digest(self, repository_id: int, repository: str, digest: str) -> None:
         """Read those of one artifact, unless they are there."""
-        row = await self._registry.database.row(
-            sa.select(artifacts.c.id, artifacts.c.type, artifacts.c.config_digest).where(
-                artifacts.c.repository_id == repository_id,
-                artifacts.c.digest == digest,
-                artifacts.c.extra_attrs.is_(None),
-            )
-        )
+        row = await self._registry.database.row(UNREAD, in_repository=repository_id, of_digest=digest)
         if row is not None:
             await self.read([Unread(row[0], repository_id, repository, digest, row[1], row[2])])
 
@@ -109,11 +118,7 @@ class Attributes:
         return attributes_of(unread.type, document, skipped)
 
     async def _manifest(self, unread: Unread, digest: str) -> Manifest | None:
-        row = await self._registry.database.row(
-            sa.select(tables.manifests.c.body, tables.manifests.c.media_type).where(
-                tables.manifests.c.repository_id == unread.repository_id, tables.manifests.c.digest == digest
-            )
-        )
+        row = await self._registry.database.row(STORED, in_repository=unread.repository_id, of_digest=digest)
         return Manifest.parse(row[0], row[1]) if row else None
 
     async def _skipped(self, unread: Unread) -> Sequence[str]:

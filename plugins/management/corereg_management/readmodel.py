@@ -122,6 +122,20 @@ STORED = Query(
         tables.manifests.c.digest == bindparam("of_digest"),
     )
 )
+STRANGE_TAG = Query(
+    sa.select(tables.tags.c.name)
+    .join(
+        tags,
+        sa.and_(tags.c.repository_id == tables.tags.c.repository_id, tags.c.name == tables.tags.c.name),
+        isouter=True,
+    )
+    .where(
+        tables.tags.c.repository_id == bindparam("in_repository"),
+        tables.tags.c.digest == bindparam("of_digest"),
+        sa.or_(tags.c.digest.is_(None), tags.c.digest != tables.tags.c.digest),
+    )
+    .limit(1)
+)
 TAGS_OF = Query(
     sa.select(tables.tags.c.name).where(
         tables.tags.c.repository_id == bindparam("in_repository"), tables.tags.c.digest == bindparam("of_digest")
@@ -302,21 +316,8 @@ class ReadModel:
         """Whether a manifest's row is there, or not, as it must be."""
         row = await self.database.row(STATE, in_repository=repository_id, of_digest=digest)
         if row is not None:
-            known = await self.database.rows(
-                sa.select(tables.tags.c.name)
-                .join(
-                    tags,
-                    sa.and_(tags.c.repository_id == tables.tags.c.repository_id, tags.c.name == tables.tags.c.name),
-                    isouter=True,
-                )
-                .where(
-                    tables.tags.c.repository_id == repository_id,
-                    tables.tags.c.digest == digest,
-                    sa.or_(tags.c.digest.is_(None), tags.c.digest != digest),
-                )
-                .limit(1)
-            )
-            return bool(row[0]) and not known
+            strange = await self.database.row(STRANGE_TAG, in_repository=repository_id, of_digest=digest)
+            return bool(row[0]) and strange is None
         stored = await self.database.row(STORED, in_repository=repository_id, of_digest=digest)
         children = await self.database.row(CHILDREN, in_repository=repository_id, of_digest=digest)
         return stored is None and children is None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
+from corereg import tables
 from corereg.testing.client import EMPTY, blob, expect, image, index
 from corereg_management.readmodel import ReadModel
 
@@ -94,3 +96,13 @@ async def test_a_page_takes_as_many_statements_whatever_it_holds(opened, counted
         ]
         assert few == many, path
         assert many <= 9, path
+
+
+async def test_a_manifest_that_cannot_be_read_any_more_keeps_nobody_from_starting(opened) -> None:
+    before = await opened(management=False)
+    good, bad = await before.push(HERE, "good"), await before.push(HERE, "bad")
+    async with before.registry.database.transaction() as tx:
+        spoiled = sa.update(tables.manifests).where(tables.manifests.c.digest == bad.digest).values(body=b"no manifest")
+        await tx.execute(spoiled)
+    after = await opened()
+    assert await after.names(after.of(HERE)) == [good.digest]
