@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 
@@ -9,3 +11,13 @@ import pytest
 def anyio_backend() -> str:
     """asyncio only: SQLAlchemy's async engine and fsspec's remote filesystems know nothing else."""
     return "asyncio"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nobodys_registries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test speaks to a registry that whoever runs it is signed in to, or reads their password."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        for name in ("URL", "USER", "TOKEN", "PASSWORD_FILE", "CONTEXT", "CA_FILE", "OUTPUT", "NO_INPUT"):
+            patch.delenv(f"COREREG_{name}", raising=False)
+        yield

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # for type checkers and editors; the same names as in _HOME b
         allowed,
         scopes_of,
     )
+    from corereg.client import remote
     from corereg.config import Config, ConfigError, Duration, Secret, SettingError, Size, WebAddress
     from corereg.errors import BadRequest, Exists, Forbidden, Missing, Precondition, Unprocessable
     from corereg.events import Event, Operation
@@ -83,6 +84,7 @@ _HOME = {
     "Refusal": "corereg.access",
     "allowed": "corereg.access",
     "scopes_of": "corereg.access",
+    "remote": "corereg.client.remote",
     "Config": "corereg.config",
     "ConfigError": "corereg.config",
     "Duration": "corereg.config",
@@ -246,6 +248,7 @@ __all__ = [
     "openapi_document",
     "page",
     "parse_q",
+    "remote",
     "scopes_of",
     "tables",
     "within",

@@ -128,7 +128,10 @@ EVERYTHING = Grant("*", "*", frozenset({"*"}))
 
 def allowed(grants: Iterable[Grant], action: Action) -> bool:
     """Grants are a union; nothing granted means denied."""
-    return any(grant.allows(action) for grant in grants)
+    for grant in grants:  # noqa: SIM110 - on every pull, and twice as fast as any()
+        if grant.allows(action):
+            return True
+    return False
 
 
 def limited(grants: Iterable[Grant], limits: Iterable[Grant] | None) -> tuple[Grant, ...]:

@@ -48,13 +48,16 @@ class Request:
         self.consumed = False
         """Whether the body was read to its end."""
         self._receive = receive
+        self._first: Mapping[bytes, bytes] = dict(reversed(tuple(scope["headers"])))
 
     def header(self, name: bytes) -> str | None:
         """The first header of that lower-case name."""
-        for key, value in self.scope["headers"]:
-            if key == name:
-                return str(value, "latin-1")
-        return None
+        value = self._first.get(name)
+        return None if value is None else str(value, "latin-1")
+
+    def raw_header(self, name: bytes) -> bytes | None:
+        """The same as it came."""
+        return self._first.get(name)
 
     @cached_property
     def headers(self) -> Mapping[str, str]:
@@ -110,6 +113,11 @@ class Request:
         text = self.header(b"content-length")
         return int(text) if text is not None and text.isascii() and text.isdigit() else None
 
+    @property
+    def sends_body(self) -> bool:
+        """Whether a body was announced, with its length or without."""
+        return b"transfer-encoding" in self._first or (b"content-length" in self._first and bool(self.length))
+
     async def stream(self) -> AsyncIterator[bytes]:
         """The body as it arrives. Raises ClientGone when the connection ends before the body does."""
         while not self.consumed:
@@ -163,7 +171,7 @@ class Response:
     """One HTTP response: a status, headers with lower-case names, and a body.
 
     The body is there, or comes in pieces, or lies in a local file (`path`) for servers that send files by themselves.
-    `first` is the piece that was fetched already.
+    `first` is the piece that was fetched already. `raw` are headers in the place of `headers`, as bytes already.
     """
 
     __slots__ = ("body", "first", "headers", "path", "status")
@@ -174,10 +182,13 @@ class Response:
         headers: Iterable[tuple[str, str]] = (),
         body: bytes | AsyncIterator[bytes] = b"",
         *,
+        raw: RawHeaders | None = None,
         path: str | None = None,
     ) -> None:
         self.status = status
-        self.headers: RawHeaders = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        self.headers: RawHeaders = (
+            [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers] if raw is None else raw
+        )
         self.body = body
         self.first = b""
         self.path = path

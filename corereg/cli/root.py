@@ -12,14 +12,24 @@ from corereg.cli.context import CommandContext, told
 from corereg.cli.words import unknown
 
 BUILT_IN = {
+    "completion": "Print what completes commands in a shell.",
     "config": "Check and print the configuration.",
+    "context": "List and choose the registries to work with.",
     "db": "Bring the database up to date, or show where it stands.",
     "keys": "List and rotate the keys that sign tokens.",
+    "login": "Sign in to a registry, and work with it from now on.",
+    "logout": "Forget what a registry was signed in to with.",
     "plugins": "List plugins and hooks, or begin a plugin of your own.",
     "serve": "Run the registry.",
     "version": "Show the versions of corereg, Python and the plugins.",
+    "whoami": "Show who is signed in, and where.",
 }
-"""Each is a module here that holds a command of that name."""
+"""Each is a command of that name, in a module here of that name or of `_MODULES`."""
+
+HELP = 90
+"""Characters of the sentence that tells what a plugin's command does."""
+
+_MODULES = dict.fromkeys(("context", "login", "logout", "whoami"), "signin")
 
 
 class Root(click.Group):
@@ -33,7 +43,7 @@ class Root(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name in BUILT_IN:
-            module = import_module(f"corereg.cli.{name}")
+            module = import_module(f"corereg.cli.{_MODULES.get(name, name)}")
             command: click.Command | None = getattr(module, name)
         else:
             command = self._plugin_commands(ctx, strict=True).get(name)
@@ -59,7 +69,9 @@ class Root(click.Group):
         added = self._plugin_commands(ctx, strict=False)
         if added:
             with formatter.section("Commands of plugins"):
-                formatter.write_dl([(name, command.get_short_help_str()) for name, command in sorted(added.items())])
+                formatter.write_dl(
+                    [(name, command.get_short_help_str(HELP)) for name, command in sorted(added.items())]
+                )
 
     def _plugin_commands(self, ctx: click.Context, *, strict: bool) -> dict[str, click.Command]:
         """By name. Unless `strict`, plugins that fail bring none: help is for whoever mends the configuration, too."""
@@ -119,10 +131,15 @@ def _places() -> list[click.Option]:
 
 
 def with_places(command: click.Command) -> click.Command:
-    """The command, and every one inside it, with ``--config`` and ``--data`` where it has no such option itself."""
+    """The command, and every one inside it, with ``--config`` and ``--data`` where it has no such option itself.
+
+    Commands that only speak to a registry (`RemoteCommand`) have no use for them.
+    """
     if isinstance(command, click.Group):
         for inner in command.commands.values():
             with_places(inner)
+        return command
+    if not getattr(command, "on_server", True):
         return command
     taken = {name for parameter in command.params for name in parameter.opts}
     command.params.extend(option for option in _places() if option.opts[0] not in taken)

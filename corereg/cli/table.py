@@ -1,20 +1,5 @@
 """Columns of text for a person; two spaces apart, never cut."""
 
-from __future__ import annotations
+from corereg.client.table import table, width
 
-import unicodedata
-from collections.abc import Iterator, Sequence
-
-
-def width(text: str) -> int:
-    """Cells that a terminal takes for `text`; Chinese signs take two."""
-    return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Lines: the head, then each row."""
-    lines = [head, *rows]
-    widths = [max(width(line[at]) for line in lines) for at in range(len(head))]
-    for line in lines:
-        cells = (cell + " " * (size - width(cell)) for cell, size in zip(line, widths, strict=True))
-        yield "  ".join(cells).rstrip()
+__all__ = ["table", "width"]

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from corereg.errors import BadRequest
 from corereg.http import blobs, listings, manifests, uploads
 from corereg.http.delivery import begin, deliver, unsendable
 from corereg.http.gate import Gate, wanted_scope
@@ -32,7 +33,7 @@ from corereg.oci.errors import (
 from corereg.oci.names import check_repository, parse_reference
 from corereg.registry import Registry
 from corereg.session import Session, SignInNeeded
-from corereg.store.database import DatabaseError, DatabaseFull
+from corereg.store.database import DatabaseError, DatabaseFull, ValueRefused
 from corereg.store.storage import KeyMissing, StorageError, StorageFull
 
 log = logging.getLogger(__name__)
@@ -183,6 +184,8 @@ class App:
 
     def _failure(self, request: Request, error: Exception) -> Response:
         """What no handler expected: storage or database in trouble, or a bug."""
+        if isinstance(error, ValueRefused):
+            return self._refusal(request, BadRequest(f"this cannot be kept, or looked for: {error}"))
         if isinstance(error, StorageFull | DatabaseFull):
             log.error("%s %s: %s", request.method, request.path, error)
             return self._refusal(request, InsufficientStorage(f"the registry has no room left: {error}"))
@@ -217,13 +220,13 @@ def _request_id(request: Request) -> bytes:
 
 def _check_framing(request: Request) -> None:
     """What a lenient server in front may have let through: two ways to say how long a body is."""
-    coding = request.header(b"transfer-encoding")
+    coding = request.raw_header(b"transfer-encoding")
     if coding is None:
         return
-    if request.header(b"content-length") is not None:
+    if request.raw_header(b"content-length") is not None:
         message = "Content-Length and Transfer-Encoding together are ambiguous; send one"
         raise NameInvalid(message, headers={"Connection": "close"})
-    if coding.strip().lower() != "chunked":
+    if coding.strip().lower() != b"chunked":
         message = "only chunked is understood as a Transfer-Encoding"
         raise NotImplementedYet(message, headers={"Connection": "close"})
 

@@ -13,37 +13,42 @@ async def get_blob(session: Session, request: Request, target: Target) -> Respon
     """The bytes, or a part of them, or where the storage gives them out by itself."""
     head = request.method == "HEAD"
     blob = await session.blob(target.repository, Digest.parse(target.reference), head=head)
+    digest = blob.digest.encode()
     headers = [
-        ("docker-content-digest", blob.digest),
-        ("etag", f'"{blob.digest}"'),
-        ("cache-control", "private, max-age=31536000, immutable"),
-        ("accept-ranges", "bytes"),
+        (b"docker-content-digest", digest),
+        (b"etag", b'"%s"' % digest),
+        (b"cache-control", b"private, max-age=31536000, immutable"),
+        (b"accept-ranges", b"bytes"),
     ]
     condition = request.header(b"if-none-match")
     if condition is not None and etag_matches(condition, blob.digest):
-        return Response(304, headers)
+        return Response(304, raw=headers)
     if not head:
         location = await session.redirect(blob, method="GET")
         if location is not None:
-            return Response(307, [*headers, ("location", location), ("content-length", "0")])
+            headers += [(b"location", location.encode("latin-1")), (b"content-length", b"0")]
+            return Response(307, raw=headers)
     # What somebody uploaded must never run in a browser as a page of this host.
     headers += [
-        ("content-type", "application/octet-stream"),
-        ("content-disposition", "attachment"),
-        ("x-content-type-options", "nosniff"),
+        (b"content-type", b"application/octet-stream"),
+        (b"content-disposition", b"attachment"),
+        (b"x-content-type-options", b"nosniff"),
     ]
     wanted = None if head else request.header(b"range")
     if wanted is not None and request.header(b"if-range") not in {None, f'"{blob.digest}"'}:
         wanted = None
     span = parse_range(wanted, blob.size)
     if span is None:
-        headers.append(("content-length", str(blob.size)))
+        headers.append((b"content-length", b"%d" % blob.size))
         if head or blob.size == 0:
-            return Response(200, headers)
-        return Response(200, headers, session.read(blob), path=session.path(blob))
+            return Response(200, raw=headers)
+        return Response(200, body=session.read(blob), raw=headers, path=session.path(blob))
     start, stop = span
-    headers += [("content-length", str(stop - start)), ("content-range", f"bytes {start}-{stop - 1}/{blob.size}")]
-    return Response(206, headers, session.read(blob, start, stop))
+    headers += [
+        (b"content-length", b"%d" % (stop - start)),
+        (b"content-range", b"bytes %d-%d/%d" % (start, stop - 1, blob.size)),
+    ]
+    return Response(206, body=session.read(blob, start, stop), raw=headers)
 
 
 async def delete_blob(session: Session, request: Request, target: Target) -> Response:  # noqa: ARG001 - a handler's signature

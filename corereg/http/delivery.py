@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from contextlib import aclosing
 from itertools import chain
 from typing import Any
@@ -25,16 +24,17 @@ LINGER = 5.0
 """Seconds a client may go on sending after it was answered."""
 
 
-_line_end = re.compile(rb"[\x00\r\n]")
-
-
 def unsendable(response: Response) -> str | None:
     """The name of a header that would end its line, and begin another header or the body (RFC 9110, 5.5); None without
     one. It is looked for here because not every server does.
     """
-    if _line_end.search(b"".join(chain.from_iterable(response.headers))) is None:
+    if not _ends_line(b"".join(chain.from_iterable(response.headers))):
         return None
-    return next(repr(name) for name, value in response.headers if _line_end.search(name + value))
+    return next(repr(name) for name, value in response.headers if _ends_line(name + value))
+
+
+def _ends_line(text: bytes) -> bool:
+    return b"\n" in text or b"\r" in text or b"\0" in text  # three searches by memchr, faster than any expression
 
 
 async def begin(request: Request, response: Response) -> Response:
@@ -53,7 +53,7 @@ async def deliver(request: Request, response: Response, send: Send) -> None:
     """Send the response. The rest of a request's body that nobody wanted is in the way: a little is read, much ends the
     connection, though not before the client had time to read why.
     """
-    if not await _leaves_much(request) or not isinstance(response.body, bytes):
+    if not request.sends_body or not await _leaves_much(request) or not isinstance(response.body, bytes):
         await _send(request, response, send)
         return
     # Somebody must take what still comes, or hypercorn waits for ever for room to tell that the stream has ended.
@@ -92,7 +92,7 @@ def _sends_files(request: Request, response: Response) -> bool:
 async def _leaves_much(request: Request) -> bool:
     """Whether more of a body is unread than is worth reading; a small rest is read here."""
     length = request.length
-    if request.consumed or not (length or request.header(b"transfer-encoding") is not None):
+    if request.consumed or not request.sends_body:
         return False
     if length is None or length > DRAINED or request.header(b"expect") is not None:
         return True

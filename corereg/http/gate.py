@@ -125,16 +125,20 @@ class Gate:
             await registry.rights.refresh()
         if self._trusted or (request.address and ":" in request.address):
             request.address = self.address(request)
-        header = request.header(b"authorization")
+        header = request.raw_header(b"authorization")
         if header is None:
             return await self._without_credentials(request)
-        scheme, _, value = header.partition(" ")
+        scheme, _, value = header.partition(b" ")
         kind = scheme.lower()
-        if kind == "bearer":
-            known = await self._bearer(value.strip())
+        if kind == b"bearer":
+            value = value.strip()
+            key = hashlib.sha256(value).digest()
+            known = self._tokens.get(key)
+            if known is None or known.serial < registry.rights.serial or known.expires < time.time():
+                known = await self._bearer(key, value.decode("latin-1"), known)
             return Session(registry.house, known.identity, known.grants, address=request.address, narrow=True)
-        if kind == "basic":
-            name, password = basic_credentials(value)
+        if kind == b"basic":
+            name, password = basic_credentials(value.decode("latin-1"))
             signed_in = await registry.signin.password(name, password, request.address)
             return Session(
                 registry.house,
@@ -160,9 +164,8 @@ class Gate:
             self._nobody = (grants, time.monotonic() + ANONYMOUS_FOR, serial)
         return Session(registry.house, ANONYMOUS, grants, address=request.address)
 
-    async def _bearer(self, token: str) -> Known:
-        key = hashlib.sha256(token.encode("latin-1")).digest()
-        known = self._tokens.get(key)
+    async def _bearer(self, key: bytes, token: str, known: Known | None) -> Known:
+        """Who holds the token; `known` is what was remembered of it under `key`, its hash."""
         rights = self.registry.rights
         if known is None:
             known = await self._verified(token)

@@ -17,16 +17,17 @@ async def get_manifest(session: Session, request: Request, target: Target) -> Re
     """
     head = request.method == "HEAD"
     found = await session.manifest(target.repository, parse_reference(target.reference), head=head)
-    headers = [("docker-content-digest", found.digest), ("etag", f'"{found.digest}"')]
+    digest = found.digest.encode()
+    headers = [(b"docker-content-digest", digest), (b"etag", b'"%s"' % digest)]
     condition = request.header(b"if-none-match")
     if condition is not None and etag_matches(condition, found.digest):
-        return Response(304, headers)
+        return Response(304, raw=headers)
     headers += [
-        ("content-type", found.media_type),
-        ("content-length", str(found.size)),
-        ("x-content-type-options", "nosniff"),
+        (b"content-type", found.media_type.encode("latin-1")),
+        (b"content-length", b"%d" % found.size),
+        (b"x-content-type-options", b"nosniff"),
     ]
-    return Response(200, headers, found.body)
+    return Response(200, body=found.body, raw=headers)
 
 
 async def put_manifest(session: Session, request: Request, target: Target) -> Response:

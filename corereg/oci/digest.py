@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from typing import Protocol
 
 from corereg.oci.errors import DigestInvalid, quoted
@@ -39,6 +40,7 @@ class Digest(str):
         return self.partition(":")[2]
 
     @classmethod
+    @lru_cache(maxsize=4096)
     def parse(cls, text: str) -> Digest:
         """The digest that `text` is; raises `DigestInvalid` for any other text and for unsupported algorithms."""
         if _SUPPORTED.fullmatch(text) is None:

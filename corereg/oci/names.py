@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import msgspec
 
@@ -16,6 +17,7 @@ _ONE = re.compile(_COMPONENT)
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}+")
 
 
+@lru_cache(maxsize=4096)
 def check_repository(name: str, limit: int = 255) -> str:
     """`name` itself when it is a repository name of at most `limit` characters; else raises `NameInvalid`."""
     if len(name) > limit:
@@ -49,6 +51,7 @@ class Artifact(msgspec.Struct, frozen=True):
         return f"{self.repository}@{self.digest}"
 
 
+@lru_cache(maxsize=4096)
 def parse_reference(text: str) -> Digest | Tag:
     """What a URL's ``<reference>`` is: a digest when it holds ``:``, else a tag."""
     return Digest.parse(text) if ":" in text else Tag.parse(text)

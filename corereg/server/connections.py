@@ -16,8 +16,11 @@ from weakref import WeakSet
 import h11
 import hypercorn.asyncio.tcp_server
 import hypercorn.protocol
+from h11._headers import Headers
+from h11._readers import ContentLengthReader
 from hypercorn.asyncio.task_group import TaskGroup
 from hypercorn.config import Config
+from hypercorn.events import Event as FromBelow
 from hypercorn.events import RawData
 from hypercorn.protocol.events import Body, EndBody, Event, Request, Response
 from hypercorn.protocol.h11 import STREAM_ID, H2ProtocolAssumedError, H11Protocol
@@ -26,6 +29,46 @@ from hypercorn.protocol.http_stream import HTTPStream
 from corereg.server.refusals import refusal
 
 FIRST_FINAL_STATUS = 200
+_END = h11.EndOfMessage()
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+
+
+class Clean(Headers):
+    """Headers of a response that tell its length, once, and nothing else of how it ends."""
+
+    __slots__ = ()
+
+
+def cleaned(headers: list[tuple[bytes, bytes]]) -> Clean | list[tuple[bytes, bytes]]:
+    """The headers as h11 keeps them, where it would have nothing to set right; else as they are, for h11 to do it."""
+    items = [(name, name.lower(), value) for name, value in headers]
+    framing = [(name, value.isdigit()) for _, name, value in items if name in _FRAMING]
+    return Clean(items) if framing == [(b"content-length", True)] else headers
+
+
+class Connection(h11.Connection):
+    """h11's, which leaves clean headers alone on a connection that is kept."""
+
+    def _clean_up_response_headers_for_sending(self, response: h11.Response) -> h11.Response:
+        if isinstance(response.headers, Clean) and self._cstate.keep_alive:
+            return response
+        return super()._clean_up_response_headers_for_sending(response)
+
+    def passes(self, data: bytes) -> bool:
+        """Whether `data` is nothing but a piece of a body whose length was told, and not its end: then it is counted
+        here and needs no parsing, which would copy it three times.
+        """
+        reader = self._reader
+        if (
+            not isinstance(reader, ContentLengthReader)
+            or self._receive_buffer
+            or self.client_is_waiting_for_100_continue
+        ):
+            return False
+        if not 0 < len(data) < reader._remaining:  # noqa: SLF001 - as above
+            return False
+        reader._remaining -= len(data)  # noqa: SLF001
+        return True
 
 
 def install() -> None:
@@ -59,6 +102,17 @@ class Lines(H11Protocol):
 
     _head = b""
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._parser = Connection(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
+        self.connection = self._parser
+
+    async def handle(self, event: FromBelow) -> None:
+        if isinstance(event, RawData) and self.stream is not None and self._parser.passes(event.data):
+            await self.stream.handle(Body(stream_id=STREAM_ID, data=event.data))
+        else:
+            await super().handle(event)
+
     async def _check_protocol(self, event: h11.Request) -> None:
         if event.method == b"PRI" and event.target == b"*" and event.http_version == b"2.0":
             raise H2ProtocolAssumedError(b"PRI * HTTP/2.0\r\n\r\n" + self.connection.trailing_data[0])
@@ -79,7 +133,7 @@ class Lines(H11Protocol):
         await self.stream.handle(
             Request(
                 stream_id=STREAM_ID,
-                headers=list(request.headers),
+                headers=[(name, value) for _, name, value in request.headers._full_items],  # noqa: SLF001 - quicker
                 http_version=request.http_version.decode(),
                 method=request.method.decode("ascii").upper(),
                 raw_path=request.target,
@@ -95,12 +149,12 @@ class Lines(H11Protocol):
                 headers.append((b"connection", b"close"))
             # h11 would check every name and value by an expression, half of what a response costs it; our application
             # has looked for the ends of lines in all of them at once.
-            response = h11.Response(headers=headers, status_code=event.status_code, _parsed=True)
+            response = h11.Response(headers=cleaned(headers), status_code=event.status_code, _parsed=True)
             self._head = self._written(response)
         elif isinstance(event, Body):
             await self._flush(self._written(h11.Data(data=event.data)))
         elif isinstance(event, EndBody):
-            await self._flush(self._written(h11.EndOfMessage()))
+            await self._flush(self._written(_END))
         else:
             await super().stream_send(event)
 

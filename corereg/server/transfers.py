@@ -28,10 +28,10 @@ class Transfers:
     def __init__(self, app: Application, *, stalled: float = STALLED) -> None:
         self._app = app
         self._stalled = stalled
-        self._tasks: dict[asyncio.Task[Any], str] = {}
+        self._tasks: dict[asyncio.Task[Any], Scope] = {}
         self._bodies: set[_Body] = set()
-        self._none = asyncio.Event()
-        self._none.set()
+        self._none: asyncio.Event | None = None
+        """What whoever waits for the last of them waits for."""
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -41,8 +41,7 @@ class Transfers:
             await self._app(scope, receive, send)
             return
         task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]  # we are in one
-        self._tasks[task] = f"{scope['method']} {scope.get('path', '')}"
-        self._none.clear()
+        self._tasks[task] = scope
         body = None
         if _may_have_body(scope):
             body = _Body(receive, send)
@@ -54,17 +53,20 @@ class Transfers:
             if body is not None:
                 self._bodies.discard(body)
             self._tasks.pop(task, None)
-            if not self._tasks:
+            if self._none is not None and not self._tasks:
                 self._none.set()
 
     def names(self, most: int = 3) -> str:
         """Some of the requests under way, for the log."""
-        shown = list(self._tasks.values())[:most]
+        shown = [f"{scope['method']} {scope.get('path', '')}" for scope in list(self._tasks.values())[:most]]
         return ", ".join(shown) + (", ..." if len(self._tasks) > most else "")
 
     async def none_left(self) -> None:
         """Wait until nothing is under way."""
-        await self._none.wait()
+        while self._tasks:
+            if self._none is None or self._none.is_set():
+                self._none = asyncio.Event()
+            await self._none.wait()
 
     def cut(self) -> int:
         """End what is under way; how many there were."""

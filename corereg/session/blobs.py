@@ -25,7 +25,7 @@ class Blobs(Door):
 
         Somebody who may do neither hears that it is not there: docker then goes on to the push and prints its reason.
         """
-        if not self.may(Action("repository", "pull", repository)):
+        if not allowed(self.grants, Action("repository", "pull", repository)):
             pushes = head and self.may(Action("repository", "push", repository))
             if not pushes:
                 reason = await self.refusal(Action("repository", "pull", repository))

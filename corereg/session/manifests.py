@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from corereg.access import Action, allowed
 from corereg.oci.digest import Digest
 from corereg.oci.errors import (
     DigestInvalid,
@@ -62,7 +63,8 @@ class Manifests(Door):
 
     async def manifest(self, repository: str, reference: Digest | Tag, *, head: bool = False) -> StoredManifest:
         """A manifest, for whoever may pull; with `head` without its body, and not counted as a pull."""
-        await self._require("pull", repository)
+        if not allowed(self.grants, action := Action("repository", "pull", repository)):
+            raise await self.refusal(action)
         catalog = self._house.catalog
         found = await (catalog.manifest_head if head else catalog.manifest)(repository, reference)
         if found is None:

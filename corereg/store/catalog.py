@@ -270,7 +270,7 @@ class Catalog:
 
     async def blob(self, repository: str, digest: str) -> StoredBlob | None:
         """The blob, if that repository may serve it."""
-        row = await self.database.row(BLOB, repository=repository, digest=digest)
+        row = await self.database.row(BLOB, repository=repository, digest=str(digest))
         return StoredBlob(row[0], row[1], row[2]) if row else None
 
     async def blob_of(self, tx: Transaction, repository: str, digest: str) -> StoredBlob | None:
@@ -352,9 +352,9 @@ class Catalog:
         repository did not serve it before.
         """
         at = now()
-        await tx.execute(self._insert_blob, digest=digest, size=size, key=key, at=at)
+        first = await tx.execute(self._insert_blob, digest=digest, size=size, key=key, at=at)
         new = await tx.execute(self._insert_link, repository_id=repository_id, digest=digest, at=at)
-        row = await tx.row(STORED_BLOB, digest=digest)
+        row = None if first else await tx.row(STORED_BLOB, digest=digest)
         return (StoredBlob(*row) if row else StoredBlob(digest, size, key)), bool(new)
 
     async def link_blob(self, tx: Transaction, repository_id: int, digest: str) -> tuple[StoredBlob, bool] | None:

@@ -42,6 +42,10 @@ class Conflict(DatabaseError):
     """A unique or foreign key forbids the change."""
 
 
+class ValueRefused(DatabaseError):
+    """No row can hold the value: a number of more than 64 bits, on PostgreSQL a text with a NUL."""
+
+
 class Query:
     """A statement written once, at module level, with bind parameters.
 
@@ -111,6 +115,11 @@ class Database(ABC):
         `durable=False` is for bookkeeping whose last moments may be lost when the machine loses power (never when the
         process dies): the progress of uploads. It is atomic all the same.
         """
+
+    async def execute(self, statement: Query, /, **parameters: Any) -> int:
+        """Run a statement as a transaction of its own that is not durable; how many rows it touched."""
+        async with self.transaction(durable=False) as tx:
+            return await tx.execute(statement, **parameters)
 
     @abstractmethod
     async def run_sync(self, work: Callable[[sa.Connection], None]) -> None:

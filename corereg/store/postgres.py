@@ -22,8 +22,12 @@ from corereg.store.database import (
     Row,
     Statement,
     Transaction,
+    ValueRefused,
     only_transaction,
 )
+
+NO_VALUE = {"22000", "22003", "22021", "22P05"}
+"""SQLSTATEs of what a parameter cannot hold: too large a number (before it is sent, or there), no such character."""
 
 
 class PostgresDatabase(Database):
@@ -125,6 +129,8 @@ def translated(error: DBAPIError, name: str) -> DatabaseError:
     state = str(getattr(error.orig, "sqlstate", "") or "")
     if state.startswith("23"):
         return Conflict(str(error.orig))
+    if state in NO_VALUE:
+        return ValueRefused("a number is too large, or a text holds a NUL or what is no character")
     if state == "53100":
         return DatabaseFull(f"no room is left for the database {name}; free some space")
     return DatabaseUnavailable(f"the database {name} failed: {error.orig}")

@@ -10,8 +10,8 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from corereg.store.database import (
     Row,
     Statement,
     Transaction,
+    ValueRefused,
     only_transaction,
 )
 from corereg.store.wal import OWN_SYNC, WriteAheadLog
@@ -43,20 +44,17 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.0002, 0.005
 
 
 class Compiled:
-    """A `Query` as one dialect speaks it: SQL with positional marks, and the names that fill them."""
+    """A `Query` as one dialect speaks it: SQL with named marks, and the values it brings along."""
 
-    __slots__ = ("constants", "names", "sql")
+    __slots__ = ("constants", "sql")
 
     def __init__(self, query: Query, dialect: sa.Dialect) -> None:
         compiled = query.statement.compile(dialect=dialect)
         self.sql = str(compiled)
-        self.names: tuple[str, ...] = tuple(compiled.positiontup or ())
         self.constants = {name: value for name, value in compiled.params.items() if value is not None}
 
-    def values(self, parameters: Mapping[str, Any]) -> list[Any]:
-        if self.constants:
-            parameters = {**self.constants, **parameters}
-        return [parameters[name] for name in self.names]
+    def values(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {**self.constants, **parameters} if self.constants else parameters
 
 
 class SQLiteDatabase(Database):
@@ -66,14 +64,15 @@ class SQLiteDatabase(Database):
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        self._dialect = sqlite.dialect(paramstyle="qmark")
+        self.told = Told(self.name)
+        self._dialect = sqlite.dialect(paramstyle="named")
         self._compiled: dict[int, Compiled] = {}
         self._queries: list[Query] = []
-        self._lock = anyio.Lock()
+        self._lock = anyio.Lock(fast_acquire=True)
         self._wal: WriteAheadLog | None = None
 
     async def open(self) -> None:
-        with told(self.name):
+        with self.told:
             self._raw_writer = self._connect()
             self._raw_reader = self._connect() if self.path else self._raw_writer
             if self.path and OWN_SYNC:
@@ -131,8 +130,13 @@ class SQLiteDatabase(Database):
         return found
 
     async def rows(self, statement: Statement, /, **parameters: Any) -> Sequence[Row]:
-        with told(self.name):
+        with self.told:
             return self.fetch(self._raw_reader, self._reader, statement, parameters)
+
+    async def row(self, statement: Statement, /, **parameters: Any) -> Row | None:
+        with self.told:
+            rows = self.fetch(self._raw_reader, self._reader, statement, parameters)
+        return rows[0] if rows else None
 
     def fetch(
         self, raw: sqlite3.Connection, wrapped: sa.Connection, statement: Statement, parameters: Mapping[str, Any]
@@ -158,7 +162,7 @@ class SQLiteDatabase(Database):
                 if raw is not self._raw_writer:
                     raw.close()
 
-        with told(self.name):
+        with self.told:
             await anyio.to_thread.run_sync(run)
 
     @asynccontextmanager
@@ -166,31 +170,38 @@ class SQLiteDatabase(Database):
         with only_transaction(self):
             async with self._lock:
                 try:
-                    await self._begin()
+                    await self._first("BEGIN IMMEDIATE", {})
                     yield SQLiteTransaction(self, self._raw_writer, self._writer)
-                    with told(self.name):
+                    with self.told:
                         self._raw_writer.execute("COMMIT")
                 finally:
                     # Mostly nothing is left to roll back; the wrapper's own notion of a transaction ends here.
-                    self._writer.rollback()
+                    if self._writer.in_transaction():
+                        self._writer.rollback()
                     if self._raw_writer.in_transaction:
                         self._raw_writer.execute("ROLLBACK")
             if durable and self._wal is not None:
                 await self._wal.durable()
 
-    async def _begin(self) -> None:
+    async def execute(self, statement: Query, /, **parameters: Any) -> int:
+        """A statement alone needs no words around it: SQLite makes it whole by itself."""
+        compiled = self.compiled(statement)
+        with only_transaction(self), self.told:
+            async with self._lock:
+                return (await self._first(compiled.sql, compiled.values(parameters))).rowcount
+
+    async def _first(self, sql: str, parameters: Mapping[str, Any]) -> sqlite3.Cursor:
+        """Run a statement that takes the write lock, as soon as no other process has it."""
         deadline = time.monotonic() + LOCK_TIMEOUT
         pause = SHORTEST_PAUSE
         while True:
             try:
-                self._raw_writer.execute("BEGIN IMMEDIATE")
+                return self._raw_writer.execute(sql, parameters)
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise translated(error, self.name) from error
                 await anyio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads waiting processes, hides nothing
                 pause = min(pause * 1.3, LONGEST_PAUSE)
-            else:
-                return
 
 
 class SQLiteTransaction(Transaction):
@@ -205,11 +216,11 @@ class SQLiteTransaction(Transaction):
         return sqlite.insert(table)
 
     async def rows(self, statement: Statement, /, **parameters: Any) -> Sequence[Row]:
-        with told(self._database.name):
+        with self._database.told:
             return self._database.fetch(self._raw, self._wrapped, statement, parameters)
 
     async def execute(self, statement: Statement, /, **parameters: Any) -> int:
-        with told(self._database.name):
+        with self._database.told:
             if isinstance(statement, Query):
                 compiled = self._database.compiled(statement)
                 return self._raw.execute(compiled.sql, compiled.values(parameters)).rowcount
@@ -218,7 +229,7 @@ class SQLiteTransaction(Transaction):
     async def execute_many(self, statement: Statement, parameters: Sequence[Mapping[str, Any]]) -> None:
         if not parameters:
             return
-        with told(self._database.name):
+        with self._database.told:
             if isinstance(statement, Query):
                 compiled = self._database.compiled(statement)
                 self._raw.executemany(compiled.sql, [compiled.values(each) for each in parameters])
@@ -232,17 +243,29 @@ def _wrap(raw: sqlite3.Connection) -> sa.Connection:
     return engine.connect()
 
 
-@contextmanager
-def told(name: str) -> Generator[None]:
-    """What SQLite refuses, as a DatabaseError with a sentence."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise translated(error, name) from error
-    except DBAPIError as error:
-        if isinstance(error.orig, sqlite3.Error):
-            raise translated(error.orig, name) from error
-        raise
+class Told:
+    """Around what SQLite may refuse: it leaves as a DatabaseError with a sentence.
+
+    A class, because to enter a generator costs as much as a question does.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            return
+        origin = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(origin, sqlite3.Error):
+            raise translated(origin, self.name) from error
+        if isinstance(origin, OverflowError | UnicodeEncodeError):
+            message = "a number is too large, or a text holds what is no character"
+            raise ValueRefused(message) from error
 
 
 def translated(error: sqlite3.Error, name: str) -> DatabaseError:

@@ -167,16 +167,15 @@ class Uploads:
         """A new upload of 0 bytes, whose content will be hashed with `algorithm`."""
         upload = str(uuid.uuid4())
         state = dict(await self.storage.begin(upload))
-        async with self.database.transaction(durable=False) as tx:
-            await tx.execute(
-                INSERT,
-                id=upload,
-                repository=repository,
-                subject=subject,
-                algorithm=algorithm,
-                state=_encode(state),
-                at=now(),
-            )
+        await self.database.execute(
+            INSERT,
+            id=upload,
+            repository=repository,
+            subject=subject,
+            algorithm=algorithm,
+            state=_encode(state),
+            at=now(),
+        )
         self._remember(upload, RunningHash(algorithm))
         return Upload(upload, repository, subject, algorithm, 0, state)
 
@@ -271,10 +270,9 @@ class Uploads:
         if start is not None and start != upload.received:
             raise self._out_of_order(upload, start)
         at = now()
-        async with self.database.transaction(durable=False) as tx:
-            claimed = await tx.execute(
-                CLAIM, upload=upload.id, expected=upload.received, claimant=claimant, at=at, until=at + self._lease
-            )
+        claimed = await self.database.execute(
+            CLAIM, upload=upload.id, expected=upload.received, claimant=claimant, at=at, until=at + self._lease
+        )
         if not claimed:
             message = "another request is writing to this upload; ask for its status and go on from there"
             raise RangeInvalid(message)
@@ -286,24 +284,22 @@ class Uploads:
 
     async def _extend(self, upload: str, claimant: str) -> None:
         at = now()
-        async with self.database.transaction(durable=False) as tx:
-            if not await tx.execute(EXTEND, upload=upload, claimant=claimant, at=at, until=at + self._lease):
-                message = "this upload was taken over by another request"
-                raise RangeInvalid(message)
+        if not await self.database.execute(EXTEND, upload=upload, claimant=claimant, at=at, until=at + self._lease):
+            message = "this upload was taken over by another request"
+            raise RangeInvalid(message)
 
     async def _release(self, upload: Upload, claimant: str) -> bool:
         """Write back how far the upload came; whether it was still ours."""
-        async with self.database.transaction(durable=False) as tx:
-            return bool(
-                await tx.execute(
-                    RELEASE,
-                    upload=upload.id,
-                    claimant=claimant,
-                    count=upload.received,
-                    new=_encode(upload.state),
-                    at=now(),
-                )
+        return bool(
+            await self.database.execute(
+                RELEASE,
+                upload=upload.id,
+                claimant=claimant,
+                count=upload.received,
+                new=_encode(upload.state),
+                at=now(),
             )
+        )
 
     async def _receive(
         self,
@@ -463,8 +459,7 @@ class Uploads:
     async def _discard(self, upload: Upload) -> None:
         self._hashes.pop(upload.id, None)
         with anyio.CancelScope(shield=True):
-            async with self.database.transaction(durable=False) as tx:
-                await tx.execute(REMOVE, upload=upload.id)
+            await self.database.execute(REMOVE, upload=upload.id)
             try:
                 await self.storage.abort(upload.id, upload.state)
             except StorageError:

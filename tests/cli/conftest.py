@@ -1,12 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from corereg.cli import CommandContext, cli
+
+from .standin import Standin, standin
 
 POLICY = '''
 """Lets admin in, and brings a noun."""
@@ -88,12 +91,34 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+NOUNS = Path(__file__).with_name("nouns.py")
+
+
+@pytest.fixture
+def home(house: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A person's own folder for contexts and credentials."""
+    folder = house / "home"
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder))
+    return folder / "corereg"
+
+
+@pytest.fixture
+def there(home: Path, house: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Standin]:
+    """A stand-in that is selected, and the first-party commands that speak to registries."""
+    (house / "corereg.toml").write_text(f'plugins = ["storage_fs", "{NOUNS}"]\n')
+    with standin() as made:
+        monkeypatch.setenv("COREREG_URL", made.url)
+        monkeypatch.setenv("COREREG_TOKEN", "a-token")
+        yield made
+
+
 @pytest.fixture
 def corereg(house: Path, monkeypatch: pytest.MonkeyPatch) -> Corereg:
     """Run `corereg ARGUMENTS...` in this process."""
 
-    def run(*arguments: str) -> Result:
+    def run(*arguments: str, **how: Any) -> Result:
         monkeypatch.setattr(cli, "_plugins", None)
-        return CliRunner().invoke(cli, [str(each) for each in arguments], prog_name="corereg", obj=CommandContext())
+        words = [str(each) for each in arguments]
+        return CliRunner().invoke(cli, words, prog_name="corereg", obj=CommandContext(), **how)
 
     return run

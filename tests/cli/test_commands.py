@@ -68,7 +68,9 @@ def test_no_command_at_all_is_a_question(corereg: Corereg) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["--version", "serve --help", "config --help", "keys --help", "db --help"], ids=lambda words: words
+    "words",
+    ["--version", "login --help", "context --help", "serve --help", "config --help", "keys --help", "db --help"],
+    ids=lambda words: words,
 )
 def test_what_needs_no_registry_loads_none(house: Path, words: str) -> None:
     code = (

@@ -22,7 +22,7 @@ from harborapi.models import (
 )
 from harborapi.models.models import Access, ResourceList, RobotPermission
 
-from corereg.testing.client import Credentials, RegistryClient
+from corereg.testing.client import OCI_CONFIG, Content, Credentials, RegistryClient, blob, image
 from corereg.testing.serving import ADMINISTRATOR, PASSWORD, Served
 
 pytestmark = pytest.mark.anyio
@@ -148,7 +148,9 @@ async def test_groups(admin: HarborAsyncClient) -> None:
 
 async def test_repositories_artifacts_and_tags(admin: HarborAsyncClient, docker: RegistryClient) -> None:
     await admin.create_project(ProjectReq(project_name="shop", public=False))
-    await docker.push_image("shop/web/front", "1.0")
+    config = Content(OCI_CONFIG, b'{"architecture": "arm64", "os": "linux", "config": {}, "rootfs": {}}')
+    layer = blob(b"what customers see")
+    await docker.push("shop/web/front", "1.0", image(config, [layer]), config, layer)
     (repository,) = await admin.get_repositories("shop")
     assert (repository.name, repository.artifact_count) == ("shop/web/front", 1)
     found = await admin.get_repository("shop", "web/front")
@@ -158,6 +160,9 @@ async def test_repositories_artifacts_and_tags(admin: HarborAsyncClient, docker:
     (artifact,) = await admin.get_artifacts("shop", "web/front", with_tag=True)
     assert artifact.digest is not None
     assert artifact.type == "IMAGE"
+    assert artifact.extra_attrs is not None
+    assert artifact.extra_attrs.root is not None
+    assert artifact.extra_attrs.root["architecture"] == "arm64"
     assert [tag.name for tag in artifact.tags or ()] == ["1.0"]
     assert (await admin.get_artifact("shop", "web/front", "1.0")).digest == artifact.digest
     location = await admin.create_artifact_tag("shop", "web/front", "1.0", Tag(name="stable"))
@@ -229,10 +234,7 @@ async def test_robots(admin: HarborAsyncClient, docker: RegistryClient, harbor: 
 async def test_quotas(admin: HarborAsyncClient, docker: RegistryClient) -> None:
     await admin.create_project(ProjectReq(project_name="small", public=False, storage_limit=10))
     project = await admin.get_project("small")
-    quotas = {
-        each.ref.get("name") if isinstance(each.ref, dict) else each.ref.name: each for each in await admin.get_quotas()
-    }  # type: ignore[union-attr]
-    assert "small" in quotas
+    assert "small" in {(each.ref.root or {}).get("name") for each in await admin.get_quotas() if each.ref}
     (quota,) = await admin.get_quotas(reference="project", reference_id=str(project.project_id))
     assert quota.id is not None
     hard = quota.hard if isinstance(quota.hard, dict) else quota.hard.model_dump()  # type: ignore[union-attr]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from corereg.store import sqlite as module
-from corereg.store.database import Conflict, Database, DatabaseUnavailable, Query
+from corereg.store.database import Conflict, Database, DatabaseFull, DatabaseUnavailable, Query, ValueRefused
 from corereg.store.engines import connect
+from corereg.store.postgres import translated
 from corereg.store.schema import CORE, metadata, repositories, upgrade, versions
 
 pytestmark = pytest.mark.anyio
@@ -142,6 +145,57 @@ async def test_a_unique_key_is_a_conflict(database: Database) -> None:
     assert await names(database) == []
 
 
+async def test_a_statement_alone_is_a_transaction(database: Database, tmp_path: Path) -> None:
+    assert await database.execute(INSERT, repository="a") == 1
+    with pytest.raises(Conflict):
+        await database.execute(INSERT, repository="a")
+    other = connect(f"sqlite:{tmp_path / 'test.db'}")
+    await other.open()
+    assert await names(other) == ["a"]  # committed, not only seen by who wrote it
+    await other.close()
+    async with database.transaction() as tx:
+        with pytest.raises(RuntimeError, match="use it instead of opening another"):
+            await database.execute(INSERT, repository="b")
+        await tx.execute(INSERT, repository="c")
+    assert await names(database) == ["a", "c"]
+
+
+async def test_a_statement_alone_waits_for_its_turn(database: Database, tmp_path: Path) -> None:
+    other = connect(f"sqlite:{tmp_path / 'test.db'}")
+    await other.open()
+    order = []
+
+    async def write(name: str, held: anyio.Event) -> None:
+        await held.wait()
+        assert await database.execute(INSERT, repository=name) == 1
+        order.append(name)
+
+    for holder, name in ((database, "of this process"), (other, "of another process")):
+        async with anyio.create_task_group() as group:
+            held = anyio.Event()
+            group.start_soon(write, f"after a task {name}", held)
+            async with holder.transaction() as tx:
+                await tx.execute(INSERT, repository=f"by a task {name}")
+                held.set()
+                for _ in range(10):
+                    await anyio.lowlevel.checkpoint()
+                order.append("commit")
+    assert order == ["commit", "after a task of this process", "commit", "after a task of another process"]
+    await other.close()
+
+
+async def test_a_statement_alone_tells_of_a_lock_that_is_never_given_up(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOCK_TIMEOUT", 0.2)
+    other = connect(f"sqlite:{tmp_path / 'test.db'}")
+    await other.open()
+    async with other.transaction():
+        with pytest.raises(DatabaseUnavailable, match="locked by another process"):
+            await database.execute(INSERT, repository="a")
+    await other.close()
+
+
 async def test_the_file_is_for_its_owner_alone(database: Database, tmp_path: Path) -> None:
     for file in tmp_path.iterdir():  # noqa: ASYNC240 - nobody waits for this loop
         assert file.stat().st_mode & 0o077 == 0, file
@@ -179,3 +233,50 @@ async def test_nodes_that_start_together_migrate_once(tmp_path: Path) -> None:
 def test_a_database_nobody_knows() -> None:
     with pytest.raises(DatabaseUnavailable, match="no database for 'mysql'"):
         connect("mysql://localhost/registry")
+
+
+@pytest.fixture
+async def chosen(database: Database, corereg_database: str | None) -> AsyncIterator[Database]:
+    """The database of ``--corereg-database``, where one is named."""
+    if corereg_database is None:
+        yield database
+        return
+    opened = connect(corereg_database)
+    await opened.open()
+    await upgrade(opened, [CORE])
+    yield opened
+    await opened.close()
+
+
+BY_NAME = sa.select(repositories.c.id).where(repositories.c.name == sa.bindparam("name"))
+BY_NUMBER = sa.select(repositories.c.id).where(repositories.c.id == sa.bindparam("number"))
+
+
+@pytest.mark.parametrize("wrap", [Query, lambda statement: statement], ids=["query", "plain"])
+async def test_what_no_row_can_hold_is_told_apart_from_a_database_that_is_away(
+    chosen: Database, wrap: Callable[[Any], Any]
+) -> None:
+    by_name, by_number = wrap(BY_NAME), wrap(BY_NUMBER)
+    for values in ({"number": 2**63}, {"number": -(2**63) - 1}):
+        with pytest.raises(ValueRefused):
+            await chosen.rows(by_number, **values)
+        with pytest.raises(ValueRefused):
+            async with chosen.transaction() as tx:
+                await tx.execute(by_number, **values)
+    with pytest.raises(ValueRefused):
+        await chosen.rows(by_name, name="\ud800")
+    if chosen.dialect == "postgresql":
+        with pytest.raises(ValueRefused):
+            await chosen.rows(by_name, name="a\0")
+    assert await chosen.rows(by_number, number=2**63 - 1) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [("23505", Conflict), ("53100", DatabaseFull), ("22021", ValueRefused), ("57P01", DatabaseUnavailable)],
+)
+def test_what_postgresql_refuses_is_told_by_its_state(state: str, kind: type[Exception]) -> None:
+    """22021 is a text with a NUL: whoever sent it hears so, and the operator hears of no trouble."""
+    refused = Exception("refused")
+    refused.sqlstate = state  # type: ignore[attr-defined]
+    assert isinstance(translated(DBAPIError("SELECT", {}, refused), "a database"), kind)

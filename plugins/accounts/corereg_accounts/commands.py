@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import sys
-import unicodedata
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
@@ -16,6 +15,7 @@ import msgspec
 
 from corereg import OCIError
 from corereg_accounts.names import NameRefused, check_email, check_name
+from corereg_accounts.printing import table
 
 if TYPE_CHECKING:
     from corereg import Registry
@@ -34,7 +34,8 @@ class Runs(Protocol):
         """Run `work` on the open registry; what the registry refuses ends the command with its exit code."""
 
 
-def _run(runs: Runs, work: Work) -> None:
+def on_users(runs: Runs, work: Work) -> None:
+    """Run `work` on the open registry and its users."""
     from corereg_accounts.passwords import Passwords
     from corereg_accounts.users import Users
 
@@ -145,7 +146,7 @@ def create(
             if not (await registry.session_for(user.identity())).grants:
                 _note(f'{user.name} may do nothing yet; [accounts] signed_in = "push" lets every user push and pull')
 
-    _run(runs, work)
+    on_users(runs, work)
 
 
 @user_group.command("password")
@@ -162,7 +163,7 @@ def password(runs: Runs, name: str, *, password_stdin: bool, password_file: IO[b
         await users.set_password(registry.session(), user, new)
         click.echo(f"{user.name} has a new password; every client has to sign in again")
 
-    _run(runs, work)
+    on_users(runs, work)
 
 
 @user_group.command("list")
@@ -179,9 +180,9 @@ def list_users(runs: Runs, output: Literal["table", "json", "name"]) -> None:
             click.echo("".join(f"{user.name}\n" for user in everyone), nl=False)
         else:
             rows = [_row(user) for user in everyone]
-            click.echo("\n".join(_table(("NAME", "ID", "ADMINISTRATOR", "DISABLED", "EMAIL"), rows)))
+            click.echo("\n".join(table(("NAME", "ID", "ADMINISTRATOR", "DISABLED", "EMAIL"), rows)))
 
-    _run(runs, work)
+    on_users(runs, work)
 
 
 @user_group.command("disable")
@@ -189,7 +190,7 @@ def list_users(runs: Runs, output: Literal["table", "json", "name"]) -> None:
 @click.pass_obj
 def disable(runs: Runs, name: str) -> None:
     """Keep a user out, within seconds, whatever they are signed in with."""
-    _run(runs, _switch(name, disabled=True))
+    on_users(runs, _switch(name, disabled=True))
 
 
 @user_group.command("enable")
@@ -197,7 +198,7 @@ def disable(runs: Runs, name: str) -> None:
 @click.pass_obj
 def enable(runs: Runs, name: str) -> None:
     """Let a disabled user in again."""
-    _run(runs, _switch(name, disabled=False))
+    on_users(runs, _switch(name, disabled=False))
 
 
 def _switch(name: str, *, disabled: bool) -> Work:
@@ -233,7 +234,7 @@ def delete(runs: Runs, name: str, *, yes: bool) -> None:
         click.echo(f"deleted {user.name}")
         await _warn(users)
 
-    _run(runs, work)
+    on_users(runs, work)
 
 
 @user_group.command("admin")
@@ -253,7 +254,7 @@ def admin(runs: Runs, name: str, *, grant: bool) -> None:
         click.echo(f"{user.name} is {what} now")
         await _warn(users)
 
-    _run(runs, work)
+    on_users(runs, work)
 
 
 # ---- what is printed ----
@@ -280,20 +281,3 @@ def _item(user: User) -> dict[str, Any]:
 
     times = {"created_at": rfc3339(user.created_at), "updated_at": rfc3339(user.updated_at)}
     return msgspec.structs.asdict(user) | times
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    lines = [head, *rows]
-    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
-    return [
-        "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
-
-
-def _width(text: str) -> int:
-    """Cells of a terminal: Chinese takes two, an accent none."""
-    return sum(
-        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
-        for character in text
-    )

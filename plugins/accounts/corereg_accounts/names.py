@@ -16,6 +16,8 @@ RESERVED = {"anonymous", "system"}
 
 # Characters that Unicode counts among letters, marks and symbols, but nobody sees.
 _unseen = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+SHORT = 30
+"""Characters a comment may have; Harbor's bound."""
 _email = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@.]+\Z")
 
 
@@ -63,4 +65,18 @@ def check_email(email: str) -> None:
     """Raise NameRefused for what is no address."""
     if len(email) > LONGEST or not email.isprintable() or not _email.match(email):
         message = f"an email address looks like alice@example.com and has at most {LONGEST} characters"
+        raise NameRefused(message)
+
+
+def check_profile(email: str, realname: str, comment: str) -> None:
+    """Raise NameRefused unless these can stand in a profile (Harbor's rules: an address and a full name are needed)."""
+    check_email(email)
+    if not 1 <= len(realname) <= LONGEST or not realname.isprintable():
+        message = f"a full name (realname) has 1 to {LONGEST} characters that can be seen"
+        raise NameRefused(message)
+    if set(realname) & set(FORBIDDEN.removesuffix(":")):
+        message = f"a full name (realname) cannot hold any of {FORBIDDEN.removesuffix(':')}"
+        raise NameRefused(message)
+    if len(comment) > SHORT or not comment.isprintable():
+        message = f"a comment has at most {SHORT} characters that can be seen"
         raise NameRefused(message)

@@ -13,14 +13,17 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from corereg import Action, Change, Database, DatabaseError, Identity, OCIError, Query, Session, Unauthorized, now
-from corereg_accounts.names import check_email, check_name, key_of, problem_of
+from corereg_accounts.names import check_email, check_name, check_profile, key_of, problem_of
 from corereg_accounts.passwords import Passwords, check_strength
-from corereg_accounts.schema import users
+from corereg_accounts.schema import sessions, users
 
 log = logging.getLogger(__name__)
 
 SOURCE = "accounts"
 """The `Identity.source` of local users."""
+CREDENTIAL = "credential"
+"""The attribute of an identity that says what proved it, where that was no password: one of the three below."""
+SECRET, SESSION, TOKEN = "secret", "session", "token"
 PREFIX = "user:"
 LARGEST_ID = 2**63 - 1
 CREATE, UPDATE, DELETE = (Action("user", word) for word in ("create", "update", "delete"))
@@ -35,7 +38,11 @@ class NameTaken(OCIError, code="CONFLICT", status=409):
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
-    """A local user. Times are microseconds since 1970, UTC."""
+    """A user. Times are microseconds since 1970, UTC.
+
+    `source` names the plugin that vouches for people from elsewhere, who have no password here;
+    `vouched_administrator` is what it said of them when they last signed in.
+    """
 
     id: int
     name: str
@@ -46,25 +53,45 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     disabled: bool
     created_at: int
     updated_at: int
+    source: str
+    vouched_administrator: bool
+
+    @property
+    def local(self) -> bool:
+        """Whether the user's password is kept here."""
+        return self.source == SOURCE
 
     @property
     def subject(self) -> str:
         """What rights and revocations count on; not the name, which another user may have one day."""
         return f"{PREFIX}{self.id}"
 
-    def identity(self) -> Identity:
+    def identity(self, **attributes: Any) -> Identity:
         """The user as somebody who asks."""
-        return Identity(name=self.name, subject=self.subject, administrator=self.administrator, source=SOURCE)
+        return Identity(
+            name=self.name,
+            subject=self.subject,
+            administrator=self.administrator,
+            source=self.source,
+            attributes=attributes,
+        )
 
 
+FLAGS = ("administrator", "disabled", "vouched_administrator")
 FIELDS = tuple(users.c[name] for name in User.__struct_fields__)
 BY_ID = Query(sa.select(*FIELDS).where(users.c.id == bindparam("id", type_=sa.BigInteger)))
-BY_NAME = Query(sa.select(*FIELDS, users.c.password_hash).where(users.c.name_key == bindparam("key")))
+BY_NAME = Query(
+    sa.select(*FIELDS, users.c.password_hash, users.c.secret_hash).where(users.c.name_key == bindparam("key"))
+)
+BY_EXTERNAL = Query(
+    sa.select(*FIELDS).where(users.c.source == bindparam("source"), users.c.external == bindparam("external"))
+)
 
 
-def _user(row: Any) -> User:
-    fields = dict(zip(User.__struct_fields__, row, strict=False))  # a password hash may follow
-    fields |= {flag: bool(fields[flag]) for flag in ("administrator", "disabled")}
+def user_of(row: Any) -> User:
+    """The user whose `FIELDS` a row begins with."""
+    fields = dict(zip(User.__struct_fields__, row, strict=False))  # hashes may follow
+    fields |= {flag: bool(fields[flag]) for flag in FLAGS}
     return User(**fields)
 
 
@@ -80,14 +107,25 @@ class Users:
     async def with_id(self, user_id: int) -> User | None:
         """The user of that id."""
         row = await self.database.row(BY_ID, id=user_id) if 0 < user_id <= LARGEST_ID else None
-        return _user(row) if row else None
+        return user_of(row) if row else None
 
     async def of(self, identity: Identity) -> User | None:
         """The user an identity stands for; None when it is of another kind, or the user was deleted."""
         number = identity.subject.removeprefix(PREFIX)
-        if identity.source != SOURCE or not (number.isascii() and number.isdigit()):
+        if not (identity.subject.startswith(PREFIX) and number.isascii() and number.isdigit()):
             return None
-        return await self.with_id(int(number))
+        user = await self.with_id(int(number))
+        return user if user and user.source == identity.source else None
+
+    async def known_as(self, source: str, external: str) -> User | None:
+        """The user whom another plugin vouches for, and calls so."""
+        row = await self.database.row(BY_EXTERNAL, source=source, external=external)
+        return user_of(row) if row else None
+
+    async def with_email(self, email: str) -> bool:
+        """Whether somebody has that address, in any case."""
+        wanted = sa.select(users.c.id).where(sa.func.lower(users.c.email) == email.lower()).limit(1)
+        return await self.database.row(wanted) is not None
 
     async def named(self, name: str) -> User:
         """The user of that name, in any case. Raises UserUnknown."""
@@ -95,14 +133,14 @@ class Users:
         if row is None:
             message = f"there is no user {name!r}"
             raise UserUnknown(message)
-        return _user(row)
+        return user_of(row)
 
     async def _row(self, name: str) -> Any:
         return await self.database.row(BY_NAME, key=key_of(name)) if problem_of(name) is None else None
 
     async def everyone(self) -> list[User]:
         """All users, by name."""
-        return [_user(row) for row in await self.database.rows(sa.select(*FIELDS).order_by(users.c.name_key))]
+        return [user_of(row) for row in await self.database.rows(sa.select(*FIELDS).order_by(users.c.name_key))]
 
     async def none_yet(self) -> bool:
         """Whether there is no user at all."""
@@ -113,14 +151,24 @@ class Users:
     async def check(self, name: str, password: str) -> User | None:
         """The user, if this is the password; as slow for a name nobody has. Raises Unauthorized for a disabled one."""
         row = await self._row(name)
-        kept = row[-1] if row else None
-        if not await self.passwords.verify(kept, password) or row is None:
+        kept = row[-2] if row else None
+        if not await self.passwords.verify(kept or None, password) or row is None:
             return None
-        user = _user(row)
+        user = user_of(row)
         if user.disabled:
             raise disabled(user)
-        if self.passwords.outdated(row[-1]):
-            await self._rehash(user, row[-1], password)
+        if self.passwords.outdated(row[-2]):
+            await self._rehash(user, row[-2], password)
+        return user
+
+    async def check_secret(self, name: str, secret: str) -> User | None:
+        """The user, if this is the CLI secret; as slow where there is none. Raises Unauthorized for a disabled one."""
+        row = await self._row(name)
+        if not await self.passwords.verify(row[-1] if row else None, secret) or row is None:
+            return None
+        user = user_of(row)
+        if user.disabled:
+            raise disabled(user)
         return user
 
     async def _rehash(self, user: User, old: str, password: str) -> None:
@@ -145,32 +193,48 @@ class Users:
         email: str | None = None,
         realname: str = "",
         comment: str = "",
+        registers: bool = False,
     ) -> User:
-        """Make a user. Raises NameRefused, PasswordRefused or NameTaken."""
-        await session.require(CREATE)  # before a hash is made for nobody
+        """Make a user. Raises NameRefused, PasswordRefused or NameTaken.
+
+        `registers`: whoever asks signs up, which is allowed to everybody; no administrator comes of it.
+        """
+        if not registers:
+            await session.require(CREATE)  # before a hash is made for nobody
         check_name(name)
         check_strength(password)
         if email is not None:
             check_email(email)
         fields = {"name": name, "email": email, "realname": realname, "comment": comment, "disabled": False}
-        fields |= {"administrator": administrator, "password_hash": await self.passwords.hash(password)}
-        return await self._insert(session, fields)
+        fields |= {"administrator": administrator and not registers}
+        fields |= {"password_hash": await self.passwords.hash(password)}
+        return await self._insert(session, fields, None if registers else CREATE)
 
-    async def _insert(self, session: Session, fields: dict[str, Any]) -> User:
+    async def onboard(self, session: Session, name: str, *, external: str, email: str | None, realname: str) -> User:
+        """Make a user of somebody whom another plugin vouches for: the session's identity. Raises NameTaken, also when
+        another sign-in of the same person was faster.
+        """
+        fields: dict[str, Any] = {"name": name, "email": email, "realname": realname, "comment": "", "disabled": False}
+        fields |= {"administrator": False, "password_hash": "", "external": external}
+        return await self._insert(session, fields | {"source": session.identity.source}, None)
+
+    async def _insert(self, session: Session, fields: dict[str, Any], needs: Action | None) -> User:
         name, at = fields["name"], now()
         details = {"name": name, "administrator": fields["administrator"]}
+        if "source" in fields:
+            details["source"] = fields["source"]
         insert = self.database.insert(users).values(
             **{key: int(value) if isinstance(value, bool) else value for key, value in fields.items()},
             name_key=key_of(name),
             created_at=at,
             updated_at=at,
         )
-        async with session.change(session.operation("user.create", details=details), needs=CREATE) as change:
-            row = await change.tx.row(insert.on_conflict_do_nothing(index_elements=["name_key"]).returning(*FIELDS))
+        async with session.change(session.operation("user.create", details=details), needs=needs) as change:
+            row = await change.tx.row(insert.on_conflict_do_nothing().returning(*FIELDS))
             if row is None:
                 message = f"the name {name!r} is taken; choose another one"
                 raise NameTaken(message)
-            user = _user(row)
+            user = user_of(row)
             change.details["subject"] = user.subject
         return user
 
@@ -185,7 +249,36 @@ class Users:
         kept = await self.passwords.hash(password)
         async with self._change(session, "user.password", user, None if own else UPDATE) as change:
             await self._write(change, user, password_hash=kept)
+            await _end_sessions(change, user)
             change.revoke(user.subject)
+
+    async def set_secret(self, session: Session, user: User, secret: str, *, own: bool = False) -> None:
+        """Give a user another CLI secret; whatever signed in with the old one has to do so again."""
+        if not own:
+            await session.require(UPDATE)
+        check_strength(secret)
+        kept = await self.passwords.hash(secret)
+        async with self._change(session, "user.update", user, None if own else UPDATE) as change:
+            await self._write(change, user, secret_hash=kept)
+            change.details["cli_secret"] = True
+            change.revoke(user.subject)
+
+    async def set_profile(
+        self, session: Session, user: User, *, email: str, realname: str, comment: str, own: bool = False
+    ) -> None:
+        """Change what a user says of themselves. Raises NameRefused."""
+        if not own:
+            await session.require(UPDATE)
+        check_profile(email, realname, comment)
+        async with self._change(session, "user.update", user, None if own else UPDATE) as change:
+            await self._write(change, user, email=email, realname=realname, comment=comment)
+
+    async def set_vouched(self, session: Session, user: User, *, administrator: bool) -> None:
+        """Keep what the plugin that vouches for a user says of them."""
+        async with self._change(session, "user.update", user, None) as change:
+            await self._write(change, user, vouched_administrator=int(administrator))
+            change.details["vouched_administrator"] = administrator
+            change.rights_changed(user.subject)
 
     async def set_disabled(self, session: Session, user: User, *, disabled: bool) -> None:
         """Keep a user out, at once and everywhere; or let them in again."""
@@ -193,6 +286,7 @@ class Users:
         async with self._change(session, kind, user, UPDATE) as change:
             await self._write(change, user, disabled=int(disabled))
             if disabled:
+                await _end_sessions(change, user)
                 change.revoke(user.subject)
 
     async def set_administrator(self, session: Session, user: User, *, administrator: bool) -> None:
@@ -203,7 +297,7 @@ class Users:
             change.rights_changed(user.subject)
 
     async def delete(self, session: Session, user: User) -> None:
-        """Forget a user. Who gets the name later is somebody else."""
+        """Forget a user, with sessions, tokens and memberships. Who gets the name later is somebody else."""
         async with self._change(session, "user.delete", user, DELETE) as change:
             if not await change.tx.execute(sa.delete(users).where(users.c.id == user.id)):
                 raise _gone(user)
@@ -219,6 +313,10 @@ class Users:
         update = sa.update(users).where(users.c.id == user.id).values(updated_at=now(), **values)
         if not await change.tx.execute(update):
             raise _gone(user)
+
+
+async def _end_sessions(change: Change, user: User) -> None:
+    await change.tx.execute(sa.delete(sessions).where(sessions.c.user_id == user.id))
 
 
 def rfc3339(microseconds: int) -> str:

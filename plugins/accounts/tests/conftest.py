@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import httpx2
 import pytest
 from argon2 import PasswordHasher
 
-from corereg import Config, FsspecStorage, Registry, hookimpl
+from corereg import Config, FsspecStorage, Registry, asgi, hookimpl
+from corereg.testing.client import AppTransport
 from corereg_accounts import Accounts
 from corereg_accounts.passwords import Passwords
-from corereg_accounts.users import Users
+from corereg_accounts.users import User, Users
 
 PASSWORD = "Admin-for-tests-1"
 CHEAP = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
@@ -63,3 +65,35 @@ def passwords() -> Iterator[Passwords]:
 def users(registry: Registry, passwords: Passwords) -> Users:
     """The store of that registry."""
     return Users(registry.database, passwords)
+
+
+# ---- over HTTP ----
+
+ALICE = ("alice", "Correct-horse-7")
+BOB = ("bob", "Battery-staple-8")
+ADMIN = ("admin", PASSWORD)
+
+
+@pytest.fixture
+def client_of() -> Callable[[Registry], httpx2.AsyncClient]:
+    """A client of a registry in this process, with a jar for cookies."""
+
+    def make(registry: Registry) -> httpx2.AsyncClient:
+        return httpx2.AsyncClient(transport=AppTransport(asgi(registry)), base_url="http://registry.test")
+
+    return make
+
+
+@pytest.fixture
+async def client(
+    registry: Registry, client_of: Callable[[Registry], httpx2.AsyncClient]
+) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of that registry."""
+    async with client_of(registry) as client:
+        yield client
+
+
+@pytest.fixture
+async def people(registry: Registry, users: Users) -> dict[str, User]:
+    """Alice and Bob, who may do nothing in particular."""
+    return {name: await users.create(registry.session(), name, password) for name, password in (ALICE, BOB)}

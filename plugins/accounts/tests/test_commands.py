@@ -219,3 +219,26 @@ def test_help(corereg: Corereg) -> None:
     done = corereg("user", "--help")
     assert done.status == 0
     assert "corereg user create alice" in done.out
+
+
+# ---- groups ----
+
+
+def test_local_groups(corereg: Corereg) -> None:
+    create(corereg, "alice")
+    assert corereg("group", "create", "ops")[:2] == (0, "created ops\n")
+    assert corereg("group", "create", "OPS").status == 5
+    assert corereg("group", "create", "a,b").status == 1
+    assert corereg("group", "add", "ops", "Alice")[:2] == (0, "alice belongs to ops\n")
+    assert corereg("group", "add", "ops", "nobody").status == 3
+    assert corereg("group", "add", "nothing", "alice").status == 3
+    assert json.loads(corereg("group", "list", "-o", "json").out)["items"] == [
+        {"id": 1, "name": "ops", "type": 4, "dn": "", "members": 1}
+    ]
+    assert corereg("group", "list", "-o", "name").out == "ops\n"
+    assert corereg("group", "list").out == "NAME  ID  TYPE   MEMBERS\nops   1   LOCAL  1\n"
+    assert corereg("group", "remove", "ops", "alice").status == 0
+    assert corereg("group", "remove", "ops", "alice").status == 3
+    assert corereg("group", "delete", "ops").status == 2, "there is nobody to ask"
+    assert corereg("group", "delete", "ops", "--yes")[:2] == (0, "deleted ops\n")
+    assert corereg("group", "list", "-o", "name").out == ""
