@@ -60,27 +60,33 @@ async def deliver(request: Request, response: Response, send: Send) -> None:
     rest = asyncio.ensure_future(request.drained())
     try:
         if request.scope.get("http_version", "1.1").startswith("1"):
-            await _linger(request.method, response, send, rest)
+            await _linger(request, response, send, rest)
         else:
             await _send(request, response, send)
     finally:
         rest.cancel()
 
 
-async def _linger(method: str, response: Response, send: Send, rest: asyncio.Future[None]) -> None:
+async def _linger(request: Request, response: Response, send: Send, rest: asyncio.Future[None]) -> None:
     """The whole answer, then a while of listening, then the end: a connection that is closed on unread bytes is reset,
-    and the client never sees what was said.
+    and the client never sees what was said. A server that sends files (granian) counts, and closes with the last byte
+    of the answer: there that one waits.
     """
     response.headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
-    body = b"" if method == "HEAD" else response.body
-    await send({"type": "http.response.body", "body": body, "more_body": True})
+    body: Any = b"" if request.method == "HEAD" else response.body
+    now = len(body) - 1 if _server_sends_files(request) else len(body)
+    await send({"type": "http.response.body", "body": body[:now], "more_body": True})
     await asyncio.wait([rest], timeout=LINGER)
-    await send({"type": "http.response.body", "body": b""})
+    await send({"type": "http.response.body", "body": body[now:]})
+
+
+def _server_sends_files(request: Request) -> bool:
+    return "http.response.pathsend" in request.scope.get("extensions", ())
 
 
 def _sends_files(request: Request, response: Response) -> bool:
-    return response.path is not None and "http.response.pathsend" in request.scope.get("extensions", ())
+    return response.path is not None and _server_sends_files(request)
 
 
 async def _leaves_much(request: Request) -> bool:

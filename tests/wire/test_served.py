@@ -14,9 +14,9 @@ import pytest
 from corereg.testing.serving import ADMINISTRATOR, PASSWORD, Served
 
 WIRE = Path(__file__).with_name("test_wire.py")
-SHAPES = [("hypercorn", 1), ("uvicorn", 1), ("hypercorn", 2), ("uvicorn", 2)]
-LAXER = {"uvicorn": ["--corereg-lacks", "strict_framing"]}
-"""Its parser decides about odd framing before we are asked."""
+SHAPES = [("hypercorn", 1), ("uvicorn", 1), ("hypercorn", 2), ("uvicorn", 2), ("granian", 2)]
+LAXER = {kind: ["--corereg-lacks", "strict_framing"] for kind in ("uvicorn", "granian")}
+"""Their parsers decide about odd framing before we are asked."""
 
 
 class Run:
