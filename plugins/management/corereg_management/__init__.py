@@ -1,94 +1,80 @@
-"""Harbor's management API: the plugin `management`."""
+"""Harbor's management API: the plugin `management`.
+
+`corereg --help` reads this page, so what a hook needs is imported when the hook is asked.
+"""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from corereg import Event, Operation, Refusal, Registry, Route, Schema, Setting, Transaction, hookimpl
-from corereg_management import hooks
-from corereg_management.additions import Additions
-from corereg_management.artifacts import Artifacts
-from corereg_management.attributes import Attributes
-from corereg_management.bookkeeping import Bookkeeping
-from corereg_management.content import Content
-from corereg_management.places import Places
-from corereg_management.readmodel import ReadModel
-from corereg_management.routes.artifacts import ArtifactRoutes
-from corereg_management.routes.explorer import ExplorerRoutes
-from corereg_management.routes.repositories import RepositoryRoutes
-from corereg_management.routes.search import SearchRoutes
-from corereg_management.routes.system import SystemRoutes
-from corereg_management.schema import SCHEMA
-from corereg_management.switches import READ_ONLY, TokenLifetime, declared, refusal_of
+import click
+
+from corereg import Refusal, hookimpl
+
+if TYPE_CHECKING:
+    from corereg import Event, Operation, Registry, Route, Schema, Setting, Transaction
+    from corereg_management.house import House
 
 __all__ = ["Management"]
-
-log = logging.getLogger(__name__)
 
 
 class Management:
     """Repositories, artifacts and tags, search, statistics, settings and health over HTTP."""
 
-    _registry: Registry
-    _content: Content
-    _books: Bookkeeping
+    _house: House
 
     # ---- boot ----
 
     @hookimpl
     def provide_hooks(self) -> Any:
+        from corereg_management import hooks
+
         return hooks
 
     @hookimpl
+    def provide_commands(self) -> Sequence[click.Command]:
+        from corereg_management import commands, declarative
+
+        nouns = (commands.repo_group, commands.tag_group, commands.artifact_group, commands.settings_group)
+        return [*nouns, commands.search, declarative.apply, declarative.export_config]
+
+    @hookimpl
     def provide_schema(self) -> Schema:
+        from corereg_management.schema import SCHEMA
+
         return SCHEMA
 
     @hookimpl
     def provide_settings(self) -> Sequence[Setting[Any]]:
+        from corereg_management.switches import declared
+
         return declared()
 
     @hookimpl
     def provide_routes(self, registry: Registry) -> Sequence[Route]:
-        self._registry = registry
-        self._content = Content(registry)
-        attributes, places = Attributes(registry, self._content), Places(registry)
-        self._books = Bookkeeping(registry, ReadModel(registry.database), attributes)
-        return [
-            *RepositoryRoutes(registry, places).routes(),
-            *ArtifactRoutes(Artifacts(registry, attributes), Additions(registry, self._content)).routes(),
-            *SearchRoutes(registry, places, self._content).routes(),
-            *SystemRoutes(registry).routes(),
-            *ExplorerRoutes(registry).routes(),
-        ]
+        from corereg_management.house import House
+
+        self._house = House(registry)
+        return self._house.routes()
 
     @hookimpl
     @asynccontextmanager
-    async def lifespan(self, registry: Registry) -> AsyncGenerator[None]:
-        lifetime = TokenLifetime(registry)
-        await lifetime.apply()
-        registry.settings.on_change.append(lifetime.apply)
-        try:
-            caught_up = await self._books.catch_up()
-            if caught_up:
-                log.info("%d manifests from before are in the lists now", caught_up)
-            with self._content:
-                yield
-        finally:
-            registry.settings.on_change.remove(lifetime.apply)
+    async def lifespan(self) -> AsyncGenerator[None]:
+        async with self._house.at_work():
+            yield
 
     # ---- for each operation ----
 
     @hookimpl(tryfirst=True)
     async def admit(self, operation: Operation) -> Refusal | None:
-        return refusal_of(operation) if self._registry.settings.get(READ_ONLY) else None
+        return self._house.refusal_of(operation)
 
     @hookimpl
     async def commit(self, operation: Operation, tx: Transaction) -> None:
-        await self._books.commit(operation, tx)
+        await self._house.commit(operation, tx)
 
     @hookimpl
     async def observe(self, event: Event) -> None:
-        await self._books.observe(event)
+        await self._house.observe(event)

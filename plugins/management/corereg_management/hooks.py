@@ -7,11 +7,14 @@ could not find out would be believed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
+from corereg import Artifact, hookspec
 
-from corereg import Artifact, Session, Term, hookspec
+if TYPE_CHECKING:  # `corereg --help` reads this page
+    import sqlalchemy as sa
+
+    from corereg import Session, Term
 
 
 @hookspec

@@ -1,33 +1,23 @@
-"""Projects, members and roles: the plugin `projects`."""
+"""Projects, members and roles: the plugin `projects`.
+
+`corereg --help` reads this page, so what a hook needs is imported when the hook is asked.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import click
 import msgspec
 
-from corereg import (
-    Event,
-    Grant,
-    Identity,
-    Namespace,
-    Operation,
-    Refusal,
-    Registry,
-    Route,
-    Schema,
-    Session,
-    Setting,
-    Transaction,
-    hookimpl,
-)
-from corereg_projects import hooks
-from corereg_projects.documents import Project
-from corereg_projects.grants import RESTRICTION
-from corereg_projects.house import ProjectHouse
-from corereg_projects.schema import SCHEMA
+from corereg import Grant, Identity, Namespace, Refusal, hookimpl
+
+if TYPE_CHECKING:
+    from corereg import Event, Operation, Registry, Route, Schema, Session, Setting, Transaction
+    from corereg_projects.documents import Project
+    from corereg_projects.house import ProjectHouse
 
 __all__ = ["Projects"]
 
@@ -53,14 +43,27 @@ class Projects:
 
     @hookimpl
     def provide_hooks(self) -> Any:
+        from corereg_projects import hooks
+
         return hooks
 
     @hookimpl
+    def provide_commands(self) -> Sequence[click.Command]:
+        from corereg_projects.commands import project_group
+
+        return [project_group]
+
+    @hookimpl
     def provide_schema(self) -> Schema:
+        from corereg_projects.schema import SCHEMA
+
         return SCHEMA
 
     @hookimpl
     def provide_settings(self) -> Sequence[Setting[Any]]:
+        from corereg import Setting
+        from corereg_projects.grants import RESTRICTION
+
         return [
             Setting(
                 name=RESTRICTION,
@@ -72,6 +75,8 @@ class Projects:
 
     @hookimpl
     def provide_routes(self, registry: Registry) -> Sequence[Route]:
+        from corereg_projects.house import ProjectHouse
+
         self._made = ProjectHouse(registry, nested=self.settings.nested)
         return self._made.routes()
 

@@ -1,32 +1,21 @@
-"""How many bytes a namespace may hold, counted in the push's own transaction: the plugin `quotas`."""
+"""How many bytes a namespace may hold, counted in the push's own transaction: the plugin `quotas`.
+
+`corereg --help` reads this page, so what a hook needs is imported when the hook is asked.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from corereg import (
-    DatabaseError,
-    Event,
-    Namespace,
-    Operation,
-    Refusal,
-    Registry,
-    Route,
-    Schema,
-    Setting,
-    Transaction,
-    hookimpl,
-)
-from corereg_quotas.commands import quota_group
-from corereg_quotas.quotas import DEFAULT, ENABLED
-from corereg_quotas.quotas import Quotas as Ledger
-from corereg_quotas.reconcile import catch_up, set_mark
-from corereg_quotas.routes import QuotaRoutes, checked_limit
-from corereg_quotas.schema import SCHEMA
+from corereg import hookimpl
+
+if TYPE_CHECKING:
+    from corereg import Event, Namespace, Operation, Refusal, Registry, Route, Schema, Setting, Transaction
+    from corereg_quotas.quotas import Quotas as Ledger
 
 __all__ = ["Quotas"]
 
@@ -44,10 +33,16 @@ class Quotas:
 
     @hookimpl
     def provide_schema(self) -> Schema:
+        from corereg_quotas.schema import SCHEMA
+
         return SCHEMA
 
     @hookimpl
     def provide_settings(self) -> Sequence[Setting[Any]]:
+        from corereg import Setting
+        from corereg_quotas.quotas import DEFAULT, ENABLED
+        from corereg_quotas.routes import checked_limit
+
         return [
             Setting(
                 name=DEFAULT,
@@ -66,16 +61,24 @@ class Quotas:
 
     @hookimpl
     def provide_routes(self, registry: Registry) -> Sequence[Route]:
+        from corereg_quotas.quotas import Quotas as Ledger
+        from corereg_quotas.routes import QuotaRoutes
+
         self._ledger = Ledger(registry)
         return QuotaRoutes(registry, self._ledger).routes()
 
     @hookimpl
     def provide_commands(self) -> Sequence[click.Command]:
+        from corereg_quotas.commands import quota_group
+
         return [quota_group]
 
     @hookimpl(trylast=True)  # whoever knows the namespaces is open then
     @asynccontextmanager
     async def lifespan(self, registry: Registry) -> AsyncGenerator[None]:
+        from corereg import DatabaseError
+        from corereg_quotas.reconcile import catch_up, set_mark
+
         await catch_up(self._ledger)
         yield
         with suppress(DatabaseError):  # what happened since the last mark is looked at again at the next start
@@ -93,6 +96,8 @@ class Quotas:
 
     @hookimpl
     async def observe(self, event: Event) -> None:
+        from corereg_quotas.reconcile import set_mark
+
         await self._ledger.warn(event)
         if event.serial >= self._marked + MARK_EVERY:
             self._marked = event.serial

@@ -1,15 +1,19 @@
-"""``corereg quota``: on the local data, whether or not a server runs on it."""
+"""``corereg quota``: over the API; ``reconcile`` on the local data, whether or not a server runs on it."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
-from corereg import Registry
-from corereg_quotas.quotas import Quotas
-from corereg_quotas.reconcile import Difference, reconcile
+from corereg_quotas.remote_commands import quota_group
+
+if TYPE_CHECKING:
+    from corereg import Registry
+    from corereg_quotas.reconcile import Difference
+
+__all__ = ["quota_group"]
 
 PROBLEMS = 9
 """The exit status of a check that found something."""
@@ -22,11 +26,6 @@ class Runs(Protocol):
         """Run `work` on the open registry; what the registry refuses ends the command with its exit code."""
 
 
-@click.group("quota")
-def quota_group() -> None:
-    """Look after what namespaces are counted to hold."""
-
-
 @quota_group.command("reconcile")
 @click.option("--check", is_flag=True, help="Change nothing; exit with 9 when a counter is wrong.")
 @click.pass_context
@@ -35,6 +34,9 @@ def reconcile_command(context: click.Context, *, check: bool) -> None:
 
     Counters are exact by themselves; this is for whoever wants to see it, or has changed the database by hand.
     """
+    from corereg_quotas.quotas import Quotas
+    from corereg_quotas.reconcile import reconcile
+
     runs: Runs = context.obj
 
     async def work(registry: Registry) -> list[Difference]:
