@@ -26,8 +26,6 @@ from corereg import (
     asgi,
     hookimpl,
 )
-from corereg.config import DatabaseConfig
-from corereg.store.engines import connect
 from corereg.testing.client import AppTransport
 from corereg_projects import Projects
 
@@ -159,14 +157,19 @@ def crowd() -> Crowd:
 
 
 @pytest.fixture
-async def database(corereg_database: str | None) -> DatabaseConfig:
-    """A database for one test: its own file, or the one that ``--corereg-database`` names, emptied."""
-    if corereg_database is not None:
-        opened = connect(corereg_database)
-        await opened.open()
-        await opened.run_sync(_empty)
-        await opened.close()
-    return DatabaseConfig(url=corereg_database)
+async def config(tmp_path: Path, corereg_database: str | None) -> Config:
+    """The configuration for one test: with a database of its own, or with the one that ``--corereg-database`` names,
+    emptied.
+    """
+    config = Config(data=tmp_path)
+    if corereg_database is None:
+        return config
+    config = msgspec.structs.replace(config, database=msgspec.structs.replace(config.database, url=corereg_database))
+    database = Registry(config, plugins=[MemoryStorage]).database
+    await database.open()
+    await database.run_sync(_empty)
+    await database.close()
+    return config
 
 
 def _empty(connection: sa.Connection) -> None:
@@ -177,12 +180,11 @@ def _empty(connection: sa.Connection) -> None:
 
 
 @pytest.fixture
-def make_registry(tmp_path: Path, database: DatabaseConfig, crowd: Crowd) -> Callable[..., Registry]:
+def make_registry(config: Config, crowd: Crowd) -> Callable[..., Registry]:
     """One more registry on the same data, as another process sees it; `settings` are those of projects."""
 
-    def make(*plugins: object, fixed: dict[str, Any] | None = None, **settings: Any) -> Registry:
+    def make(*plugins: object, **settings: Any) -> Registry:
         projects = Projects(Projects.Settings(**settings))
-        config = Config(data=tmp_path, database=database, fixed=fixed or {})
         return Registry(config, plugins=[MemoryStorage, projects, crowd, *plugins])
 
     return make

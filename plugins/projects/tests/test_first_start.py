@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
 from corereg import Config, Registry
-from corereg.config import DatabaseConfig
 from corereg_projects import Projects
 
 from .conftest import MemoryStorage
@@ -50,9 +48,9 @@ async def test_what_was_deleted_stays_deleted(node: Any) -> None:
     assert await api.create("library") == 2
 
 
-async def test_without_anybody_who_knows_users(tmp_path: Path, database: DatabaseConfig) -> None:
+async def test_without_anybody_who_knows_users(config: Config) -> None:
     """Then nobody owns it, and no user who comes later does by accident."""
-    async with Registry(Config(data=tmp_path, database=database), plugins=[MemoryStorage, Projects]) as registry:
+    async with Registry(config, plugins=[MemoryStorage, Projects]) as registry:
         (plugin,) = (each.plugin for each in registry.plugins if each.name == "projects")
         (found,) = await plugin.search_projects(registry.session(), "library")
         assert (found.owner_id, found.owner_name, found.current_user_role_ids) == (0, "", [])

@@ -200,7 +200,7 @@ class ProjectRoutes:
             ),
         )
         by_name = request.headers.get("x-resource-name-in-location", "").lower() == "true"
-        return Created(project.name.replace("/", "%252F") if by_name else project.id)
+        return Created(project.name.replace("/", "%2F") if by_name else project.id)
 
     async def _check_may_create(self, session: Session) -> None:
         if not session.may(CREATE) and self._registry.settings.get(RESTRICTION) != "everyone":
