@@ -45,7 +45,7 @@ FIRST_PARTY = "corereg-"
 
 def specified(namespace: Any) -> tuple[str, ...]:
     """Names of the hooks that a module or class declares, in the order they stand there."""
-    return tuple(name for name, value in vars(namespace).items() if hasattr(value, "corereg_spec"))
+    return tuple(name for name in vars(namespace) if hasattr(getattr(namespace, name), "corereg_spec"))
 
 
 HOOKS = specified(hookspecs)
@@ -465,8 +465,8 @@ async def _or_reject(plugin: str, hook: str, ask: Callable[..., Any], *arguments
 async def _or_refuse(plugin: str, hook: str, ask: Callable[..., Any], *arguments: Any) -> Refusal | None:
     try:
         return await ask(*arguments)  # type: ignore[no-any-return]  # by the hook's specification
-    except OCIError:
-        raise
+    except (OCIError, DatabaseError):
+        raise  # a database that is away is no refusal: what is written is rolled back, and the client comes again
     except Exception:
         log.exception("plugin %s failed in %s; the operation is refused", plugin, hook)
         return Refusal(_failed(plugin, hook))

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from corereg.errors import BadRequest
 from corereg.http import blobs, listings, manifests, uploads
 from corereg.http.delivery import begin, deliver, unsendable
 from corereg.http.gate import Gate, wanted_scope
@@ -32,7 +33,7 @@ from corereg.oci.errors import (
 from corereg.oci.names import check_repository, parse_reference
 from corereg.registry import Registry
 from corereg.session import Session, SignInNeeded
-from corereg.store.database import DatabaseError, DatabaseFull
+from corereg.store.database import DatabaseError, DatabaseFull, ValueRefused
 from corereg.store.storage import KeyMissing, StorageError, StorageFull
 
 log = logging.getLogger(__name__)
@@ -183,6 +184,8 @@ class App:
 
     def _failure(self, request: Request, error: Exception) -> Response:
         """What no handler expected: storage or database in trouble, or a bug."""
+        if isinstance(error, ValueRefused):
+            return self._refusal(request, BadRequest(f"this cannot be kept, or looked for: {error}"))
         if isinstance(error, StorageFull | DatabaseFull):
             log.error("%s %s: %s", request.method, request.path, error)
             return self._refusal(request, InsufficientStorage(f"the registry has no room left: {error}"))

@@ -104,7 +104,7 @@ class _Schemas:
 def item_of(returns: Any) -> Any:
     """The type that stands in the body: T of ``Listed[T]`` and its sisters; None where there is no JSON."""
     if get_origin(returns) in {Listed, Created, Told}:
-        return get_args(returns)[0]
+        returns = get_args(returns)[0]
     return None if returns in {None, type(None), Response, Created, Any} else returns
 
 

@@ -36,6 +36,9 @@ NAMESPACE = "namespace"
 _segment = re.compile(r"\{([a-z_]+)(?::([a-z]+))?\}")
 _slashes = re.compile(r"/{2,}")
 _number = re.compile(r"[0-9]{1,18}\Z")
+_whole = re.compile(r"-?[0-9]+\Z")
+_SAFE = "/:@!$&'()*+,;=~"
+"""What stands in a path as it is."""
 
 
 class Parameter(msgspec.Struct, frozen=True):
@@ -78,12 +81,11 @@ class Table:
 
     async def answer(self, gate: Gate, request: Request) -> Response:
         """Find the route, check the right it needs, call it. Raises NotFound and MethodNotAllowed."""
-        path = _slashes.sub("/", request.path)
-        path = path.rstrip("/") or "/"
+        path = _plain(request.path)
         try:
             return await self._answer(gate, request, path)
         except OCIError as error:
-            if not path.startswith("/api/"):
+            if not f"{path}/".startswith("/api/"):
                 raise
             raise in_harbors_words(error) from error.__cause__
 
@@ -109,6 +111,11 @@ class Table:
     def _candidates(self, path: str) -> Sequence[Entry]:
         buckets = self._buckets
         return buckets.get(_bucket(path)) or buckets.get("/".join(path.split("/", 3)[:3])) or ()
+
+
+def _plain(path: str) -> str:
+    """Without slashes that say nothing: two at the beginning of a Location would even name another host."""
+    return _slashes.sub("/", path).rstrip("/") or "/"
 
 
 def _bucket(path: str) -> str:
@@ -231,16 +238,15 @@ async def _require(route: Route, session: Session, segments: Mapping[str, str], 
     scope = _segment.sub(lambda match: values[match[1]], needs.scope)
     if NAMESPACE in segments and namespace is None:
         scope = NOWHERE
-    await session.require(Action(needs.resource, needs.action, scope))
+    # A refusal repeats the caller's own words: it tells neither what a number is called nor whether it is there.
+    said = _segment.sub(lambda match: unquote(segments[match[1]]), needs.scope)
+    await session.require(Action(needs.resource, needs.action, scope), said=Action(needs.resource, needs.action, said))
 
 
 async def _argument(parameter: Parameter, request: Request, segments: Mapping[str, str]) -> Any:
     try:
         if parameter.source == "path":
-            value = msgspec.convert(segments[parameter.name], parameter.type, strict=False)
-            if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
-                raise NotFound  # nothing that is kept has such a number
-            return value
+            return _typed(parameter, segments[parameter.name])
         if parameter.source == "query":
             values = {name: given[-1] for name, given in request.query.items()}
             return msgspec.convert(values, parameter.type, strict=False)
@@ -254,6 +260,17 @@ async def _argument(parameter: Parameter, request: Request, segments: Mapping[st
     return request
 
 
+def _typed(parameter: Parameter, text: str) -> Any:
+    value = msgspec.convert(text, parameter.type, strict=False)
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not _whole.match(text):  # 1e3 would be one
+            message = f"path of the request: {parameter.name} is a whole number in digits"
+            raise Unprocessable(message)
+        if abs(value) > LARGEST_NUMBER:
+            raise NotFound  # nothing that is kept has such a number
+    return value
+
+
 def _response(route: Route, request: Request, answer: Any, query: Any) -> Response:
     if isinstance(answer, Response):
         return answer
@@ -264,8 +281,9 @@ def _response(route: Route, request: Request, answer: Any, query: Any) -> Respon
             headers.append(("link", link))
         return Response.json(answer.items, route.status, headers)
     if isinstance(answer, Created):
-        location = answer.location or f"{request.path.rstrip('/')}/{answer.id}"
-        headers = [("location", quote(request.root_path + location, safe="/:@!$&'()*+,;=~%"))]
+        here = quote(f"{_plain(request.path)}/{answer.id}", safe=_SAFE)
+        location = here if answer.location is None else quote(answer.location, safe=f"{_SAFE}%")
+        headers = [("location", quote(request.root_path, safe=_SAFE) + location)]
         if answer.body is None:
             return Response(201, [*headers, ("content-length", "0")])
         return Response.json(answer.body, 201, headers)
@@ -285,7 +303,7 @@ def _link(request: Request, listing: Listing, total: int) -> str:
         pages.append(("next", listing.page + 1))
     others = [(name, value) for name, values in request.query.items() for value in values]
     others = [(name, value) for name, value in others if name not in {"page", "page_size"}]
-    path = quote(request.root_path + request.path)
+    path = quote(request.root_path + _plain(request.path), safe=_SAFE)
     return " , ".join(
         f'<{path}?{urlencode([*others, ("page", number), ("page_size", listing.page_size)])}>; rel="{word}"'
         for word, number in pages

@@ -126,20 +126,24 @@ class Door:
         """Whether the session's grants allow the action."""
         return allowed(self.grants, action)
 
-    async def require(self, action: Action) -> None:
-        """Raise unless the action is allowed: SignInNeeded where another sign-in would help, else Denied."""
-        if not allowed(self.grants, action):
-            raise await self.refusal(action)
+    async def require(self, action: Action, *, said: Action | None = None) -> None:
+        """Raise unless the action is allowed: SignInNeeded where another sign-in would help, else Denied.
 
-    async def refusal(self, action: Action) -> OCIError:
+        `said` is the action in the caller's words, where the scope's real name is not theirs to know.
+        """
+        if not allowed(self.grants, action):
+            raise await self.refusal(action, said=said)
+
+    async def refusal(self, action: Action, *, said: Action | None = None) -> OCIError:
         """Why not: 401 for somebody unknown or a token that covers too little, 403 for everybody else."""
         name = self.identity.name
         self._happened("access.refused", repository=action.scope, details=(("action", str(action)),), later=True)
+        real, action = action, said or action
         scope = _scope_text(action)
         if self.identity.anonymous:
             message = f"sign in to {_said(action)}: anonymous has no right to; run docker login first"
             return SignInNeeded(message, scope, insufficient=self.narrow)
-        if self.narrow and allowed(await self._house.plugins.grants(self.identity), action):
+        if self.narrow and allowed(await self._house.plugins.grants(self.identity), real):
             message = f"the token of {name} does not cover this; ask for a token with the scope {scope}"
             return SignInNeeded(message, scope, insufficient=True)
         message = f"{name} may not {_said(action)}: no grant allows it; ask an administrator of this registry"

@@ -42,6 +42,10 @@ class Conflict(DatabaseError):
     """A unique or foreign key forbids the change."""
 
 
+class ValueRefused(DatabaseError):
+    """No row can hold the value: a number of more than 64 bits, on PostgreSQL a text with a NUL."""
+
+
 class Query:
     """A statement written once, at module level, with bind parameters.
 

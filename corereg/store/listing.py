@@ -8,8 +8,9 @@ does not have are ignored, in both; what cannot be read is a 400.
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote
@@ -77,6 +78,7 @@ class Term(msgspec.Struct, frozen=True):
         return _text(self.value)
 
 
+_lists: tuple[tuple[str, str, Literal["any", "all"]], ...] = (("{", "}", "any"), ("(", ")", "all"))
 _camel = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _escaped = re.compile(r"\\(.)", re.DOTALL)
 _moment = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}\Z")
@@ -87,6 +89,9 @@ _operator = re.compile(r"(.+)__(icontains|in|gte|lte|gt|lt|exact)\Z")
 def parse_q(text: str) -> tuple[Term, ...]:
     """The terms of a ``q``. Raises BadRequest, naming the term that cannot be read."""
     text = unquote(text)  # Harbor's server undoes the encoding once more, and its clients count on it
+    if "\0" in text:  # PostgreSQL keeps no such text, and SQLite reads a pattern to there
+        message = "q: a value cannot hold the character NUL"
+        raise BadRequest(message)
     return tuple(_term(part) for part in _split(text, ",") if part.strip()) if text.strip() else ()
 
 
@@ -116,10 +121,10 @@ def _term(text: str) -> Term:
         raise BadRequest(message)
     if value.startswith("~"):
         return Term(_snake(key), "like", (_plain(value[1:]),))
-    for opening, closing, how in (("{", "}", "any"), ("(", ")", "all")):
+    for opening, closing, how in _lists:
         if value.startswith(opening):
-            inner = _inside(text, value, closing)
-            return Term(_snake(key), how, tuple(_value(part) for part in _split(inner, " ") if part))  # type: ignore[arg-type]  # two of the words above
+            values = tuple(_value(part) for part in _split(_inside(text, value, closing), " ") if part)
+            return Term(_snake(key.removesuffix("__in")), how, values)
     if value.startswith("["):
         ends = _split(_inside(text, value, "]"), "~")
         if len(ends) != 2:
@@ -190,26 +195,30 @@ def conditions(listing: Listing, fields: Fields) -> list[sa.ColumnElement[bool]]
 def _condition(term: Term, column: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
     match term.how:
         case "like":
-            return column.icontains(term.text, autoescape=True)
+            text = sa.cast(column, sa.Text) if isinstance(column.type, sa.Integer) else column
+            return text.icontains(term.text, autoescape=True)
         case "any":
-            return column.in_([_fit(value, column) for value in term.values])
-        case "all":
-            return sa.and_(*(column == _fit(value, column) for value in term.values))
+            return sa.or_(sa.false(), *(_compared(column, operator.eq, value) for value in term.values))
         case "range":
             first, last = term.values
-            ends = [column >= _fit(first, column)] if first is not None else []
-            return sa.and_(sa.true(), *ends, *([column <= _fit(last, column)] if last is not None else []))
-    return sa.and_(column == _fit(term.value, column))
+            ends = [_compared(column, operator.ge, first)] if first is not None else []
+            ends += [_compared(column, operator.le, last)] if last is not None else []
+            return sa.and_(sa.true(), *ends)
+    return sa.and_(sa.true(), *(_compared(column, operator.eq, value) for value in term.values))
 
 
-def _fit(value: Value | None, column: sa.ColumnElement[Any]) -> Any:
-    """The value as the column keeps it; what cannot be one of its values equals nothing."""
-    if isinstance(column.type, sa.Integer):
-        if isinstance(value, datetime):
-            return int(value.timestamp()) * 1_000_000
-        words = {"true": 1, "false": 0}
-        return value if isinstance(value, int) else words.get(_text(value).lower(), sa.null())
-    return _text(value)
+def _compared(column: sa.ColumnElement[Any], how: Callable[[Any, Any], Any], value: Value | None) -> Any:
+    """The column beside the value as the column keeps it; beside what cannot be one of its values nothing stands."""
+    if not isinstance(column.type, sa.Integer):
+        return how(column, _text(value))
+    number = _number_of(value)
+    return sa.false() if number is None else how(column, sa.literal(number, sa.BigInteger))
+
+
+def _number_of(value: Value | None) -> int | None:
+    if isinstance(value, datetime):
+        return int(value.timestamp()) * 1_000_000
+    return value if isinstance(value, int) else {"true": 1, "false": 0}.get(_text(value).lower())
 
 
 def _text(value: Value | None) -> str:

@@ -12,7 +12,6 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from corereg.errors import BadRequest
 from corereg.store.database import (
     Conflict,
     Database,
@@ -23,8 +22,12 @@ from corereg.store.database import (
     Row,
     Statement,
     Transaction,
+    ValueRefused,
     only_transaction,
 )
+
+NO_VALUE = {"22000", "22003", "22021", "22P05"}
+"""SQLSTATEs of what a parameter cannot hold: too large a number (before it is sent, or there), no such character."""
 
 
 class PostgresDatabase(Database):
@@ -121,13 +124,13 @@ def told(name: str) -> Generator[None]:
         raise DatabaseUnavailable(message) from error
 
 
-def translated(error: DBAPIError, name: str) -> DatabaseError | BadRequest:
-    """The same error in our words, by its SQLSTATE. A NUL in somebody's text is no trouble of the database's."""
+def translated(error: DBAPIError, name: str) -> DatabaseError:
+    """The same error in our words, by its SQLSTATE."""
     state = str(getattr(error.orig, "sqlstate", "") or "")
     if state.startswith("23"):
         return Conflict(str(error.orig))
+    if state in NO_VALUE:
+        return ValueRefused("a number is too large, or a text holds a NUL or what is no character")
     if state == "53100":
         return DatabaseFull(f"no room is left for the database {name}; free some space")
-    if state == "22021":
-        return BadRequest("a text holds a character that cannot be kept (NUL); leave it out")
     return DatabaseUnavailable(f"the database {name} failed: {error.orig}")

@@ -16,10 +16,13 @@ FEW = 16
 """Up to so many namespaces each becomes a range of the index; more are compared by the name's first word."""
 
 
-def among(database: Database, column: sa.ColumnElement[Any], values: Collection[str]) -> sa.ColumnElement[bool]:
+def among(
+    database: Database, column: sa.ColumnElement[Any], values: Collection[str] | Collection[int]
+) -> sa.ColumnElement[bool]:
     """Whether the column is one of `values`, however many: one bound parameter (PostgreSQL an array, SQLite JSON)."""
     if database.dialect == "postgresql":
-        return column == sa.any_(sa.literal(list(values), postgresql.ARRAY(sa.Text)))
+        kind = sa.BigInteger if isinstance(column.type, sa.Integer) else sa.Text
+        return column == sa.any_(sa.literal(list(values), postgresql.ARRAY(kind)))
     return column.in_(
         sa.select(sa.func.json_each(msgspec.json.encode(list(values)).decode()).table_valued("value").c.value)
     )
@@ -49,6 +52,6 @@ def _below(column: sa.ColumnElement[Any], prefix: str) -> sa.ColumnElement[bool]
 
 
 def _first_word(database: Database, column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
-    if database.dialect == "postgresql":
-        return sa.func.split_part(column, "/", 1, type_=sa.Text)
+    if database.dialect == "postgresql":  # a name without a slash has no first word, here as there
+        return sa.func.substr(column, 1, sa.func.greatest(sa.func.strpos(column, "/") - 1, 0), type_=sa.Text)
     return sa.func.substr(column, 1, sa.func.instr(column, "/") - 1, type_=sa.Text)

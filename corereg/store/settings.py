@@ -55,8 +55,10 @@ class Settings:
 
     def get(self, name: str) -> Any:
         """The setting's value now."""
-        found = self.fixed.get(name, self._values.get(name))
-        return self.declared[name].default if found is None else found
+        for values in (self.fixed, self._values):
+            if name in values:
+                return values[name]
+        return self.declared[name].default
 
     def converted(self, name: str, value: Any) -> Any:
         """The value in the setting's type. Raises BadRequest for one it cannot have, or a name nobody declared."""
@@ -75,23 +77,29 @@ class Settings:
 
     async def reload(self) -> None:
         """Read all values; what no owner declares any more, or its type does not take any more, is left aside."""
-        rows = await self.database.rows(sa.select(settings.c.name, settings.c.value))
+        self._values = await self._kept(self.database)
+        for told in self.on_change:
+            await told()
+
+    async def _kept(self, source: Database | Transaction) -> dict[str, Any]:
         found = {}
-        for name, text in rows:
+        for name, text in await source.rows(sa.select(settings.c.name, settings.c.value)):
             if name in self.declared:
                 try:
                     found[name] = self.converted(name, msgspec.json.decode(text))
                 except BadRequest:
                     continue
-        self._values = found
-        for told in self.on_change:
-            await told()
+        return found
 
     async def write(self, tx: Transaction, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Inside `tx`: keep the values, which `converted` has seen; those that differ from before."""
+        """Inside `tx`: keep the values, which `converted` has seen; those that differ from before.
+
+        Before is what the database says: what this process remembers may be a second old.
+        """
+        kept = await self._kept(tx)
         changed = {}
         for name, value in values.items():
-            if self.get(name) == value:
+            if kept.get(name, self.declared[name].default) == value:
                 continue
             insert = tx.insert(settings).values(name=name, value=msgspec.json.encode(value).decode(), updated_at=now())
             await tx.execute(

@@ -32,6 +32,7 @@ from corereg.store.database import (
     Row,
     Statement,
     Transaction,
+    ValueRefused,
     only_transaction,
 )
 from corereg.store.wal import OWN_SYNC, WriteAheadLog
@@ -262,6 +263,9 @@ class Told:
         origin = error.orig if isinstance(error, DBAPIError) else error
         if isinstance(origin, sqlite3.Error):
             raise translated(origin, self.name) from error
+        if isinstance(origin, OverflowError | UnicodeEncodeError):
+            message = "a number is too large, or a text holds what is no character"
+            raise ValueRefused(message) from error
 
 
 def translated(error: sqlite3.Error, name: str) -> DatabaseError:

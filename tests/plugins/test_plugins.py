@@ -16,6 +16,8 @@ from corereg import (
     SYSTEM,
     Config,
     ConfigError,
+    Conflict,
+    DatabaseError,
     Denied,
     Event,
     Grant,
@@ -30,6 +32,7 @@ from corereg import (
     hookimpl,
 )
 from corereg.plugins import Plugins, load
+from corereg.store.database import DatabaseUnavailable
 
 ALICE = Identity(name="alice", subject="user:alice")
 BOB = Identity(name="bob", subject="user:bob")
@@ -121,6 +124,23 @@ async def test_a_failing_policy_fails_closed() -> None:
     assert refusal.status == 403
     assert "golden" in refusal.message
     assert "label" not in refusal.message, "what broke is for the log, not for the client"
+
+
+@pytest.mark.parametrize("error", [DatabaseUnavailable, Conflict])
+async def test_a_database_that_is_away_is_no_policys_no(error: type[DatabaseError]) -> None:
+    """The client hears 503 and comes again; 403 would tell it that it may not."""
+
+    async def breaks(operation: Operation) -> None:
+        raise error("two waited for one another")
+
+    async def breaks_inside(operation: Operation, tx: object) -> None:
+        raise error("two waited for one another")
+
+    house = plugins(named("counts", admit=breaks, commit=breaks_inside))
+    with pytest.raises(error):
+        await house.admit(OPERATION)
+    with pytest.raises(error):
+        await house.commit(OPERATION, object())  # type: ignore[arg-type]  # nobody looks at it
 
 
 async def test_a_policy_may_choose_its_own_error() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -11,9 +12,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from corereg.errors import BadRequest
 from corereg.store import sqlite as module
-from corereg.store.database import Conflict, Database, DatabaseFull, DatabaseUnavailable, Query
+from corereg.store.database import Conflict, Database, DatabaseFull, DatabaseUnavailable, Query, ValueRefused
 from corereg.store.engines import connect
 from corereg.store.postgres import translated
 from corereg.store.schema import CORE, metadata, repositories, upgrade, versions
@@ -235,9 +235,45 @@ def test_a_database_nobody_knows() -> None:
         connect("mysql://localhost/registry")
 
 
+@pytest.fixture
+async def chosen(database: Database, corereg_database: str | None) -> AsyncIterator[Database]:
+    """The database of ``--corereg-database``, where one is named."""
+    if corereg_database is None:
+        yield database
+        return
+    opened = connect(corereg_database)
+    await opened.open()
+    await upgrade(opened, [CORE])
+    yield opened
+    await opened.close()
+
+
+BY_NAME = sa.select(repositories.c.id).where(repositories.c.name == sa.bindparam("name"))
+BY_NUMBER = sa.select(repositories.c.id).where(repositories.c.id == sa.bindparam("number"))
+
+
+@pytest.mark.parametrize("wrap", [Query, lambda statement: statement], ids=["query", "plain"])
+async def test_what_no_row_can_hold_is_told_apart_from_a_database_that_is_away(
+    chosen: Database, wrap: Callable[[Any], Any]
+) -> None:
+    by_name, by_number = wrap(BY_NAME), wrap(BY_NUMBER)
+    for values in ({"number": 2**63}, {"number": -(2**63) - 1}):
+        with pytest.raises(ValueRefused):
+            await chosen.rows(by_number, **values)
+        with pytest.raises(ValueRefused):
+            async with chosen.transaction() as tx:
+                await tx.execute(by_number, **values)
+    with pytest.raises(ValueRefused):
+        await chosen.rows(by_name, name="\ud800")
+    if chosen.dialect == "postgresql":
+        with pytest.raises(ValueRefused):
+            await chosen.rows(by_name, name="a\0")
+    assert await chosen.rows(by_number, number=2**63 - 1) == []
+
+
 @pytest.mark.parametrize(
     ("state", "kind"),
-    [("23505", Conflict), ("53100", DatabaseFull), ("22021", BadRequest), ("57P01", DatabaseUnavailable)],
+    [("23505", Conflict), ("53100", DatabaseFull), ("22021", ValueRefused), ("57P01", DatabaseUnavailable)],
 )
 def test_what_postgresql_refuses_is_told_by_its_state(state: str, kind: type[Exception]) -> None:
     """22021 is a text with a NUL: whoever sent it hears so, and the operator hears of no trouble."""

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from corereg import Grant, Identity, Namespace, Registry, hookimpl, openapi_document
+from corereg import Grant, Identity, Registry, hookimpl, openapi_document
 from corereg_accounts.users import User, Users
 
 pytestmark = pytest.mark.anyio
@@ -55,7 +55,6 @@ OPERATIONS = {
     "deleteUser": ("delete", "/users/{user_id}", "200", {"401", "403", "404"}),
     "setUserSysAdmin": ("put", "/users/{user_id}/sysadmin", "200", {"401", "403", "404"}),
     "updateUserPassword": ("put", "/users/{user_id}/password", "200", {"400", "401", "403"}),
-    "getCurrentUserPermissions": ("get", "/users/current/permissions", "200", {"401"}),
     "setCliSecret": ("put", "/users/{user_id}/cli_secret", "200", {"400", "401", "403", "404"}),
 }
 
@@ -328,57 +327,6 @@ async def test_who_may_change_users_does_not_become_an_administrator(
         assert code(await client.delete(f"{BASE}/{people['bob'].id}", headers=desk)) == (403, "FORBIDDEN")
         assert code(await client.get(f"{BASE}/current", headers=desk)) == (412, "PRECONDITION")
         assert code(await client.get(f"{BASE}/current/tokens", headers=desk)) == (412, "PRECONDITION")
-
-
-# ---- permissions ----
-
-
-class OneProject:
-    """Project 7, where Alice is a guest."""
-
-    @hookimpl
-    async def resolve_namespace(self, reference: int | str) -> Namespace | None:
-        return Namespace(7, "demo") if reference in {7, "demo"} else None
-
-    @hookimpl
-    async def grants(self, identity: Identity) -> list[Grant] | None:
-        if identity.name != "alice":
-            return None
-        return [
-            Grant("demo/*", "project", frozenset({"read"})),
-            Grant("demo/*", "repository", frozenset({"pull", "read"})),
-            Grant("system", "catalog", frozenset({"read"})),
-        ]
-
-
-async def test_permissions(make_registry: Callable[..., Registry], client_of: Any, people: dict[str, User]) -> None:
-    async with make_registry(OneProject) as registry, client_of(registry) as client:
-
-        async def asked(**params: str) -> list[tuple[str, str]]:
-            answer = await client.get(f"{BASE}/current/permissions", params=params, auth=ALICE)
-            assert answer.status_code == 200
-            return sorted((each["resource"], each["action"]) for each in answer.json())
-
-        assert await asked(scope="/project/7") == [
-            ("/project/7", "read"),
-            ("/project/7/repository", "pull"),
-            ("/project/7/repository", "read"),
-        ]
-        assert await asked(scope="/project/7", relative="true") == [
-            (".", "read"),
-            ("repository", "pull"),
-            ("repository", "read"),
-        ]
-        assert await asked(scope="/system") == [("/system/catalog", "read")]
-        assert await asked() == await asked(scope="/project/8") == await asked(scope="nonsense") == []
-        everything = await client.get(
-            f"{BASE}/current/permissions", params={"scope": "/project/7", "relative": "true"}, auth=ADMIN
-        )
-        assert len(everything.json()) == 75
-        assert code(await client.get(f"{BASE}/current/permissions", params={"scope": "/system"})) == (
-            401,
-            "UNAUTHORIZED",
-        )
 
 
 # ---- the CLI secret ----

@@ -1,19 +1,23 @@
-"""Labels on artifacts, global ones and those of a project: the plugin `labels`."""
+"""Labels on artifacts, global ones and those of a project: the plugin `labels`.
+
+`corereg --help` reads this page, so what a hook needs is imported when the hook is asked.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import sqlalchemy as sa
 
-from corereg import Artifact, Operation, Registry, Route, Schema, Term, Transaction, hookimpl
-from corereg_labels.routes import LabelRoutes, response
-from corereg_labels.schema import SCHEMA
-from corereg_labels.search import carrying
-from corereg_labels.store import LabelStore
+from corereg import hookimpl
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from corereg import Artifact, Operation, Registry, Route, Schema, Term, Transaction
+    from corereg_labels.store import LabelStore
 
 __all__ = ["Labels"]
 
@@ -34,15 +38,21 @@ class Labels:
 
     @hookimpl
     def provide_schema(self) -> Schema:
+        from corereg_labels.schema import SCHEMA
+
         return SCHEMA
 
     @hookimpl
     def provide_routes(self, registry: Registry) -> Sequence[Route]:
+        from corereg_labels.routes import LabelRoutes
+
         return LabelRoutes(registry, self._labels).routes()
 
     @hookimpl
     @asynccontextmanager
     async def lifespan(self, registry: Registry) -> AsyncGenerator[None]:
+        from corereg_labels.store import LabelStore
+
         self._opened = LabelStore(registry)
         try:
             yield
@@ -60,11 +70,15 @@ class Labels:
 
     @hookimpl(optionalhook=True)
     async def describe_artifacts(self, artifacts: Sequence[Artifact]) -> Mapping[Artifact, Mapping[str, Any]]:
+        from corereg_labels.routes import response
+
         carried = await self._labels().carried_by(artifacts)
         return {artifact: {"labels": [response(each) for each in labels]} for artifact, labels in carried.items()}
 
     @hookimpl(optionalhook=True)
     async def narrow_artifacts(self, term: Term) -> sa.ColumnElement[bool] | None:
+        from corereg_labels.search import carrying
+
         return carrying(term) if term.key == "labels" else None
 
     def _labels(self) -> LabelStore:

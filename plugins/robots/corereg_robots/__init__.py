@@ -1,20 +1,23 @@
-"""Logins of machines, with rights of their own: the plugin `robots`."""
+"""Logins of machines, with rights of their own: the plugin `robots`.
+
+`corereg --help` reads this page, so what a hook needs is imported when the hook is asked.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 import msgspec
 
-from corereg import Grant, Identity, Operation, Registry, Route, Schema, Setting, Transaction, Unauthorized, hookimpl
-from corereg_robots.names import HARBOR, SHELL_SAFE, Names, Naming, check_prefix, check_separator
-from corereg_robots.permissions import grants_of
-from corereg_robots.routes import LONGEST_DURATION, RobotRoutes
-from corereg_robots.schema import SCHEMA
-from corereg_robots.store import NEVER, SOURCE, Robot, RobotStore
+from corereg import Grant, Identity, Unauthorized, hookimpl
+from corereg_robots.names import HARBOR, SHELL_SAFE, SOURCE, Names, Naming, check_prefix, check_separator
+
+if TYPE_CHECKING:
+    from corereg import Operation, Registry, Route, Schema, Setting, Transaction
+    from corereg_robots.store import Robot, RobotStore
 
 __all__ = ["Robots"]
 
@@ -52,10 +55,15 @@ class Robots:
 
     @hookimpl
     def provide_schema(self) -> Schema:
+        from corereg_robots.schema import SCHEMA
+
         return SCHEMA
 
     @hookimpl
     def provide_settings(self) -> Sequence[Setting[Any]]:
+        from corereg import Setting
+        from corereg_robots.routes import check_duration
+
         usual = SHELL_SAFE if self.settings.shell_safe else HARBOR
         return [
             Setting(
@@ -63,7 +71,7 @@ class Robots:
                 type=int,
                 default=30,
                 description="Days a robot's secret works where none are given; -1 for ever.",
-                check=_check_duration,
+                check=check_duration,
             ),
             Setting(
                 name="robot_name_prefix",
@@ -83,11 +91,15 @@ class Robots:
 
     @hookimpl
     def provide_routes(self, registry: Registry) -> Sequence[Route]:
+        from corereg_robots.routes import RobotRoutes
+
         return RobotRoutes(registry, self._robots).routes()
 
     @hookimpl
     @asynccontextmanager
     async def lifespan(self, registry: Registry) -> AsyncGenerator[None]:
+        from corereg_robots.store import RobotStore
+
         def current() -> Naming:
             get = registry.settings.get
             return Naming(get("robot_name_prefix"), get("robot_name_separator"))
@@ -128,6 +140,8 @@ class Robots:
         robot = await self._robots().of(identity) if identity.source == SOURCE else None
         if robot is None or robot.disabled or robot.expired:
             return None
+        from corereg_robots.permissions import grants_of
+
         return grants_of(robot.level, await self._robots().permissions(robot))
 
     # ---- with each change ----
@@ -152,9 +166,3 @@ def _check_in_force(robot: Robot, name: str) -> None:
     if robot.expired:
         message = f"{name} has expired; ask who made it to give it more days (they count from when it was made)"
         raise Unauthorized(message)
-
-
-def _check_duration(days: int) -> None:
-    if days != NEVER and not 1 <= days <= LONGEST_DURATION:
-        message = f"give days from 1 to {LONGEST_DURATION}, or -1 for ever"
-        raise ValueError(message)

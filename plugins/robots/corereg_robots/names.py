@@ -14,6 +14,8 @@ import msgspec
 
 from corereg import BadRequest
 
+SOURCE = "robots"
+"""The `Identity.source` of robots."""
 LONGEST = 255
 """Characters of a name that can sign in."""
 LONGEST_PREFIX = 64

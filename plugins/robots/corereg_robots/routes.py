@@ -306,3 +306,10 @@ def rfc3339(microseconds: int) -> str:
     """A time with milliseconds, UTC, as Harbor writes it."""
     moment = datetime.fromtimestamp(microseconds // 1000 / 1000, UTC)
     return f"{moment.isoformat(timespec='milliseconds').removesuffix('+00:00')}Z"
+
+
+def check_duration(days: int) -> None:
+    """Raise ValueError unless a robot can work for so many days; -1 is for ever."""
+    if days != NEVER and not 1 <= days <= LONGEST_DURATION:
+        message = f"give days from 1 to {LONGEST_DURATION}, or -1 for ever"
+        raise ValueError(message)

@@ -28,15 +28,13 @@ from corereg import (
     page,
 )
 from corereg_robots import secret as secrets
-from corereg_robots.names import Names, check_name
+from corereg_robots.names import SOURCE, Names, check_name
 from corereg_robots.permissions import PROJECT, SYSTEM, Access, RobotPermission, check_held
 from corereg_robots.schema import permissions as places
 from corereg_robots.schema import robots
 
 log = logging.getLogger(__name__)
 
-SOURCE = "robots"
-"""The `Identity.source` of robots."""
 PREFIX = "robot:"
 LARGEST_ID = 2**63 - 1
 LOCK = "corereg robots"

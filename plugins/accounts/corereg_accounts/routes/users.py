@@ -27,7 +27,6 @@ from corereg import (
 from corereg_accounts.names import check_profile
 from corereg_accounts.origins import check_origin
 from corereg_accounts.passwords import PasswordRefused, generate
-from corereg_accounts.permissions import SYSTEM_SCOPE, in_project, in_system, project_number
 from corereg_accounts.routes.callers import (
     WHOLE,
     require_all_rights,
@@ -185,7 +184,6 @@ class UserRoutes:
             say("GET", base, self.list_users, LIST, "List users."),
             say("POST", base, self.create_user, OPEN, "Make a user, or sign up.", 403, 409),
             say("GET", f"{base}/current", self.get_current_user_info, SIGNED_IN, "Who is asking.", 412),
-            say("GET", f"{base}/current/permissions", self.get_current_user_permissions, SIGNED_IN, "What I may do."),
             say("GET", f"{base}/search", self.search_users, SIGNED_IN, "Search users by name."),
             say("GET", one, self.get_user, SIGNED_IN, "A user.", 403),
             say("PUT", one, self.update_user_profile, SIGNED_IN, "Change a user's profile.", 403),
@@ -240,18 +238,6 @@ class UserRoutes:
         cookie = sid_of(request) if request.header(b"authorization") is None else None
         headers = [] if cookie is None else [(CSRF, csrf_token(cookie)), ("cache-control", "no-store")]
         return Told(response(user, by_other_means=elsewhere), headers)
-
-    async def get_current_user_permissions(self, session: Session, query: PermissionQuery) -> list[Permission]:
-        """What the caller may do in the system or in a project, as far as Harbor lists it; nothing for other scopes."""
-        found = in_system(session) if query.scope == SYSTEM_SCOPE else iter(())
-        number = project_number(query.scope)
-        if number is not None:
-            namespace = await self._registry.plugins.resolve_namespace(number)
-            found = in_project(session, namespace) if namespace is not None else iter(())
-        prefix = "" if query.relative else f"{query.scope}/"
-        return [Permission(f"{prefix}{resource}".removesuffix("/."), action) for resource, action in found]
-
-    # ---- one ----
 
     async def get_user(self, session: Session, user_id: int) -> UserResp:
         """Users see themselves, administrators everybody."""
