@@ -26,8 +26,8 @@ FLOORS = {
     "corereg.cli": 10,
     "corereg.server": 10,
     "corereg.documentation": 10,
-    "corereg.client": 10,  # the other end of the wire
     "corereg.http": 9,  # how it is said
+    "corereg.client": 9,  # and heard
     "corereg.registry": 8,
     "corereg.session": 7,  # what may be done
     "corereg.signin": 7,
@@ -48,8 +48,6 @@ BESIDE = {
     ("corereg.__main__", "corereg.cli"): "`python -m corereg` is `corereg`",
     ("corereg.cli", "corereg.server"): "`corereg serve` starts it",
     ("corereg.cli", "corereg.documentation"): "`corereg plugins hooks` shows the page on a terminal",
-    ("corereg.cli", "corereg.client"): "`corereg login` and the words of commands",
-    ("corereg", "corereg.client"): "commands of plugins speak to a registry with it",
     ("corereg.messages", "corereg.access"): "a route says which right it needs",
 }
 
