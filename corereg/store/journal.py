@@ -32,6 +32,8 @@ SECOND = 1_000_000
 BATCH = 200
 LEASE = 30 * SECOND
 LONGEST_PAUSE = 300.0
+SETTLE = 0.05
+"""Seconds a reader lets more events come after the first: under load it then reads many at once."""
 GATHERED_AT_MOST = 10_000
 """Different gathered events kept between two writes; beyond that new ones are counted together, without details."""
 
@@ -66,6 +68,26 @@ NEWER = Query(
     .where(journal.c.serial > bindparam("serial"))
     .order_by(journal.c.serial)
     .limit(bindparam("limit", type_=sa.Integer))
+)
+
+_reader = journal_cursors.c.reader == bindparam("name")
+CURSOR = Query(sa.select(journal_cursors.c.serial).where(_reader))
+BEHIND = Query(
+    sa.select(journal_cursors.c.serial).where(
+        _reader, journal_cursors.c.serial < sa.select(sa.func.max(journal.c.serial)).scalar_subquery()
+    )
+)
+CLAIM = Query(
+    sa.update(journal_cursors)
+    .where(
+        _reader, sa.or_(journal_cursors.c.leased_until < bindparam("at"), journal_cursors.c.owner == bindparam("me"))
+    )
+    .values(owner=bindparam("me"), leased_until=bindparam("until"))
+)
+RELEASE = Query(
+    sa.update(journal_cursors)
+    .where(_reader, journal_cursors.c.owner == bindparam("me"))
+    .values(serial=bindparam("done"), leased_until=0)
 )
 
 
@@ -167,11 +189,12 @@ class Journal:
             if not progressed:
                 with anyio.move_on_after(self._batch):  # another process's events arrive without a wake-up
                     await self._wake[reader].wait()
+                    await anyio.sleep(SETTLE)
                 self._wake[reader] = anyio.Event()
 
     async def _deliver(self, reader: str, observer: Observer) -> bool:
         """Hand the next events to the observer; whether there were any."""
-        if not await self._waiting(reader):
+        if await self.database.row(BEHIND, name=reader) is None:
             return False
         cursor = await self._claim(reader)
         if cursor is None:
@@ -186,38 +209,15 @@ class Journal:
                 await self._release(reader, done)
         return done > cursor
 
-    async def _waiting(self, reader: str) -> bool:
-        newest = sa.select(sa.func.max(journal.c.serial)).scalar_subquery()
-        return bool(
-            await self.database.row(
-                sa.select(journal_cursors.c.reader).where(
-                    journal_cursors.c.reader == reader, journal_cursors.c.serial < newest
-                )
-            )
-        )
-
     async def _claim(self, reader: str) -> int | None:
         """The cursor, if no other process is serving this reader."""
         at = now()
-        async with self.database.transaction(durable=False) as tx:
-            row = await tx.row(
-                sa.update(journal_cursors)
-                .where(
-                    journal_cursors.c.reader == reader,
-                    sa.or_(journal_cursors.c.leased_until < at, journal_cursors.c.owner == self._owner),
-                )
-                .values(owner=self._owner, leased_until=at + LEASE)
-                .returning(journal_cursors.c.serial)
-            )
+        claimed = await self.database.execute(CLAIM, name=reader, me=self._owner, at=at, until=at + LEASE)
+        row = await self.database.row(CURSOR, name=reader) if claimed else None
         return row[0] if row else None
 
     async def _release(self, reader: str, serial: int) -> None:
-        async with self.database.transaction(durable=False) as tx:
-            await tx.execute(
-                sa.update(journal_cursors)
-                .where(journal_cursors.c.reader == reader, journal_cursors.c.owner == self._owner)
-                .values(serial=serial, leased_until=0)
-            )
+        await self.database.execute(RELEASE, name=reader, me=self._owner, done=serial)
 
     async def prune(self) -> int:
         """Drop events older than the config keeps, but none that a reader has still to see; how many."""
