@@ -59,7 +59,7 @@ async def test_a_backup_under_load_holds_all_that_its_database_names(tmp_path: P
             while True:
                 tag = str(len(pushed))
                 layer = blob(os.urandom(64 * KiB))
-                await client.push("demo/app", tag, image(EMPTY, [layer]), EMPTY, layer)
+                await client.push("library/app", tag, image(EMPTY, [layer]), EMPTY, layer)
                 pushed.append(tag)
 
         async with client, anyio.create_task_group() as group:
@@ -72,13 +72,13 @@ async def test_a_backup_under_load_holds_all_that_its_database_names(tmp_path: P
     await anyio.to_thread.run_sync(session.do, block("mkdir -p restored/storage"))
 
     async with scratch(page / "restored", people={"admin": Person(PASSWORD)}) as restored:
-        tags = (await restored.session().tags("demo/app", "", 100_000)).names
+        tags = (await restored.session().tags("library/app", "", 100_000)).names
         assert len(tags) >= before
         async with RegistryClient(app=asgi(restored), credentials=Credentials("admin", PASSWORD)) as client:
             for tag in tags:
-                manifest = expect(await client.get_manifest("demo/app", tag), 200)
+                manifest = expect(await client.get_manifest("library/app", tag), 200)
                 for each in msgspec.json.decode(manifest.content)["layers"]:
-                    assert Digest.of(await client.pull_blob("demo/app", each["digest"])) == each["digest"]
+                    assert Digest.of(await client.pull_blob("library/app", each["digest"])) == each["digest"]
     for path in (page / "backup").rglob("*"):
         assert not path.stat().st_mode & 0o077, f"others may read {path.name}"
 
@@ -154,7 +154,7 @@ async def push_through(port: int, authority: Path, credentials: Credentials) -> 
         assert f'realm="https://localhost:{port}/service/token"' in asked.headers["www-authenticate"]
         basic = {"Authorization": credentials.basic}
         for content in (EMPTY, layer):
-            begun = expect(await client.post("/v2/demo/app/blobs/uploads/", headers=basic), 202)
+            begun = expect(await client.post("/v2/library/app/blobs/uploads/", headers=basic), 202)
 
             async def pieces(body: bytes = content.body) -> AsyncIterator[bytes]:
                 for start in range(0, len(body), 100 * KiB):
@@ -166,8 +166,8 @@ async def push_through(port: int, authority: Path, credentials: Credentials) -> 
             expect(await client.put(with_query(place, digest=content.digest), headers=basic), 201)
         manifest = image(EMPTY, [layer])
         typed = basic | {"Content-Type": manifest.media_type}
-        expect(await client.put("/v2/demo/app/manifests/1", headers=typed, content=manifest.body), 201)
-        pulled = await client.get(f"/v2/demo/app/blobs/{layer.digest}", headers=basic)
+        expect(await client.put("/v2/library/app/manifests/1", headers=typed, content=manifest.body), 201)
+        pulled = await client.get(f"/v2/library/app/blobs/{layer.digest}", headers=basic)
         assert pulled.content == layer.body
 
 

@@ -47,10 +47,10 @@ async def test_push_and_pull_beside_another_route(load: Load, monkeypatch: pytes
     async with running(example.app), RegistryClient(app=example.app, credentials=ADMIN) as client:
         assert expect(await client.request("GET", "/hello"), 200).text == "hello\n"
         expect(await client.request("GET", "/healthz"), 200)
-        pushed = await client.push_image("demo/app", "1")
-        pulled = expect(await client.get_manifest("demo/app", "1"), 200)
+        pushed = await client.push_image("library/app", "1")
+        pulled = expect(await client.get_manifest("library/app", "1"), 200)
         assert pulled.content == pushed.body
-        assert await client.pull_blob("demo/app", EMPTY.digest) == EMPTY.body
+        assert await client.pull_blob("library/app", EMPTY.digest) == EMPTY.body
         assert error_codes(expect(await client.request("GET", "/no/such/route"), 404)) == ["UNSUPPORTED"]
 
 
@@ -63,23 +63,23 @@ async def test_below_a_prefix_every_address_has_it(load: Load, tmp_path: Path, m
         asked = expect(await client.request("GET", "/registry/v2/", headers={"Authorization": "Bearer x.y.z"}), 401)
         assert challenges(asked)[0].parameters["realm"] == "http://registry.test/registry/service/token"
 
-        begun = expect(await client.request("POST", "/registry/v2/demo/app/blobs/uploads/"), 202)
+        begun = expect(await client.request("POST", "/registry/v2/library/app/blobs/uploads/"), 202)
         place = begun.headers["location"]
-        assert place.startswith("/registry/v2/demo/app/blobs/uploads/")
+        assert place.startswith("/registry/v2/library/app/blobs/uploads/")
         appended = expect(await client.request("PATCH", place, content=EMPTY.body), 202)
         assert appended.headers["location"] == place
         done = await client.request("PUT", with_query(place, digest=EMPTY.digest))
-        assert expect(done, 201).headers["location"] == f"/registry/v2/demo/app/blobs/{EMPTY.digest}"
+        assert expect(done, 201).headers["location"] == f"/registry/v2/library/app/blobs/{EMPTY.digest}"
 
-        target = "/registry/v2/demo/app/manifests/1"
+        target = "/registry/v2/library/app/manifests/1"
         put = await client.request("PUT", target, headers={"Content-Type": manifest.media_type}, content=manifest.body)
         place = expect(put, 201).headers["location"]
-        assert place == f"/registry/v2/demo/app/manifests/{manifest.digest}"
+        assert place == f"/registry/v2/library/app/manifests/{manifest.digest}"
         assert expect(await client.request("GET", place), 200).content == manifest.body
 
         expect(await client.request("PUT", f"{target}0", headers=put.request.headers, content=manifest.body), 201)
-        page = expect(await client.request("GET", "/registry/v2/demo/app/tags/list?n=1"), 200)
-        assert page.headers["link"] == '</registry/v2/demo/app/tags/list?n=1&last=1>; rel="next"'
+        page = expect(await client.request("GET", "/registry/v2/library/app/tags/list?n=1"), 200)
+        assert page.headers["link"] == '</registry/v2/library/app/tags/list?n=1&last=1>; rel="next"'
         expect(await client.request("GET", "/v2/"), 404)
 
 
