@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
-from corereg_quotas.remote_commands import quota_group
+from corereg import remote
+from corereg_quotas import remote_commands
 
 if TYPE_CHECKING:
     from corereg import Registry
@@ -26,7 +27,12 @@ class Runs(Protocol):
         """Run `work` on the open registry; what the registry refuses ends the command with its exit code."""
 
 
-@quota_group.command("reconcile")
+@click.group("quota")
+def _local() -> None:
+    """Look after what namespaces are counted to hold."""
+
+
+@_local.command("reconcile")
 @click.option("--check", is_flag=True, help="Change nothing; exit with 9 when a counter is wrong.")
 @click.pass_context
 def reconcile_command(context: click.Context, *, check: bool) -> None:
@@ -52,3 +58,7 @@ def reconcile_command(context: click.Context, *, check: bool) -> None:
         context.exit(PROBLEMS)
     else:
         click.echo(f"mended {len(found)} counters")
+
+
+# While a registry is selected `reconcile` wants --local: it would count on another machine than `list` shows.
+quota_group = remote.either("quota", _local, remote_commands.quota_group)
