@@ -87,6 +87,8 @@ manifests = sa.Table(
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Index("ix_manifests_subject", "repository_id", "subject", "digest"),
+    # Who else has it: what is counted once in a namespace, what a collector may take.
+    sa.Index("ix_manifests_digest", "digest"),
 )
 
 # What a manifest needs: its config, layers and children, where they are kept here.

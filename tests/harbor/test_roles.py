@@ -187,3 +187,36 @@ async def test_every_word_of_the_protocol(world: World, images: None, who: str, 
     for action, status in found.items():
         allowed = may(who, project, "repository", action)
         assert (status not in {401, 403}) if allowed else (status in refused), (action, status)
+
+
+# ---- robots ----
+
+GRANTABLE = [
+    pair
+    for pair in dict.fromkeys((each.resource, each.action) for each in TRIES)
+    # A robot is given the project under another word; and two rights do nothing alone: a copy reads its source, and
+    # whoever makes robots can give them only what it has itself.
+    if pair[0] != "self" and pair not in {("artifact", "create"), ("robot", "create")}
+]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("resource", "action"), GRANTABLE, ids=lambda word: word)
+async def test_a_robot_with_one_right_has_that_one(world: World, images: None, resource: str, action: str) -> None:
+    """In its own project it may do just that, and what everybody may; in another one only what everybody may."""
+    permission = {"kind": "project", "namespace": "private", "access": [{"resource": resource, "action": action}]}
+    robot = {"name": f"{resource}-{action}", "level": "project", "duration": 1, "permissions": [permission]}
+    with world.api("administrator") as admin:
+        answer = admin.post("/robots", json=robot)
+    assert answer.status_code == 201, answer.text
+    made = answer.json()
+    wrong = []
+    with httpx2.Client(base_url=f"{world.url}/api/v2.0", auth=(made["name"], made["secret"]), timeout=30) as client:
+        for project in world.projects:
+            for each in TRIES:
+                given = project == "private" and (each.resource, each.action) == (resource, action)
+                allowed = given or (project == "public" and each.action in MATRIX[PUBLIC].get(each.resource, ()))
+                status = world.ask(client, each, project).status_code
+                if (status in {401, 403}) is allowed:
+                    wrong.append((project, each.method, each.path, status, "may" if allowed else "may not"))
+    assert not wrong

@@ -1,4 +1,4 @@
-"""Settings that change while the registry runs.
+"""Settings that change while the registry runs; manifests by digest, in whichever repository.
 
 Revision: core0002
 """
@@ -22,3 +22,4 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_settings")),
     )
+    op.create_index(op.f("ix_manifests_digest"), "manifests", ["digest"], unique=False)
