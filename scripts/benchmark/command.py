@@ -65,6 +65,7 @@ def parser(keys: Sequence[str]) -> argparse.ArgumentParser:
         help="what corereg runs on; may be given again (hypercorn)",
     )
     add("--workers", type=int, default=os.cpu_count(), help="worker processes of corereg (one for each processor)")
+    add("--plugins", metavar="NAME,...", help="the plugins that are enabled (every first-party one that is installed)")
     add("--corereg", metavar="COMMAND", help="the corereg command to measure (.venv/bin/corereg, else the one in PATH)")
     add("--no-corereg", action="store_true", help="only the peers")
     add("--no-empty", action="store_true", help="without the empty ASGI app")
@@ -173,7 +174,8 @@ def _measure(row: Row, targets: Sequence[Target], terms: Terms, repeat: int) -> 
 def _conditions(options: argparse.Namespace) -> str:
     return (
         f"Medians of {options.repeat} alternating runs of {options.seconds:g} s, lowest..highest; "
-        f"{os.cpu_count()} processors shared by client and server, {options.workers} workers; "
+        f"{os.cpu_count()} processors shared by client and server, {options.workers} workers, "
+        f"plugins {options.plugins or 'all'}; "
         f"Python {platform.python_version()}, {platform.platform()}."
     )
 
@@ -312,13 +314,16 @@ def _own(options: argparse.Namespace, folder: Path, stack: ExitStack, *, empty: 
         name = f"corereg ({kind})"
         command = [corereg, "serve", "--data", "{dir}", "--port", "{port}", "--server", kind]
         command += ["--workers", str(options.workers)]
-        server = _start(stack, Server(name, command, folder, {"COREREG_ADMIN_PASSWORD": password}))
+        environment = {"COREREG_ADMIN_PASSWORD": password}
+        if options.plugins:
+            environment["COREREG__PLUGINS"] = options.plugins
+        server = _start(stack, Server(name, command, folder, environment))
         yield Target(name, server.address, "corereg", "admin", password, server)
         if empty:
             command = [str(Path(corereg).with_name("python")), "-m", "benchmark.ceiling", kind]
             command += [str(options.workers), "{port}"]
-            environment = {"PYTHONPATH": str(ROOT / "scripts")}
-            server = _start(stack, Server(table.ceiling(name), command, folder, environment))
+            beside = {"PYTHONPATH": str(ROOT / "scripts")}
+            server = _start(stack, Server(table.ceiling(name), command, folder, beside))
             yield Target(server.name, server.address, "empty", server=server)
 
 
