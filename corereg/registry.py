@@ -208,7 +208,7 @@ class Registry:
     async def session_for(self, identity: Identity, *, address: str | None = None) -> Session:
         """A session with all that the plugins grant to somebody who was identified by other means."""
         identity = await self.plugins.complete_identity(identity)
-        return Session(self.house, identity, await self.plugins.grants(identity), address=address)
+        return Session(self.house, identity, await self.plugins.grants(identity), address=address, whole=True)
 
     async def rotate_keys(self, session: Session | None = None, *, forget: bool = False) -> str:
         """Sign tokens with a new key from now on, on every node within seconds; its id.

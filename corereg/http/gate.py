@@ -145,6 +145,7 @@ class Gate:
                 signed_in.identity,
                 await registry.plugins.grants(signed_in.identity),
                 address=request.address,
+                whole=True,
             )
         return await self._without_credentials(request, unknown=True)
 
@@ -162,7 +163,7 @@ class Gate:
             serial = registry.rights.serial
             grants = await registry.plugins.grants(ANONYMOUS)
             self._nobody = (grants, time.monotonic() + ANONYMOUS_FOR, serial)
-        return Session(registry.house, ANONYMOUS, grants, address=request.address)
+        return Session(registry.house, ANONYMOUS, grants, address=request.address, whole=True)
 
     async def _bearer(self, key: bytes, token: str, known: Known | None) -> Known:
         """Who holds the token; `known` is what was remembered of it under `key`, its hash."""

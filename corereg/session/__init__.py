@@ -20,7 +20,8 @@ __all__ = ["Change", "House", "Precondition", "Pushed", "Refused", "Session", "S
 class Session(Artifacts, Manifests, Blobs, Transfers, Lists, Configuration):
     """One identity at work. Cheap to make: one per request.
 
-    `narrow` says that `grants` are those of a token, which may be less than the identity has.
+    `narrow` says that `grants` are those of a token, which may be less than the identity has; `whole` that they are all
+    that the plugins give, and may be asked anew.
     """
 
     __slots__ = ()

@@ -25,10 +25,11 @@ class Blobs(Door):
 
         Somebody who may do neither hears that it is not there: docker then goes on to the push and prints its reason.
         """
-        if not allowed(self.grants, Action("repository", "pull", repository)):
+        pull = Action("repository", "pull", repository)
+        if not (allowed(self.grants, pull) or await self.holds(pull)):
             pushes = head and self.may(Action("repository", "push", repository))
             if not pushes:
-                reason = await self.refusal(Action("repository", "pull", repository))
+                reason = await self.refusal(pull)
                 raise reason if isinstance(reason, SignInNeeded) else BlobUnknown
         found = await self._house.catalog.blob(repository, digest)
         if found is None:

@@ -93,7 +93,7 @@ class Change:
 class Door:
     """Who is asking, what that identity may do, and the way every change goes."""
 
-    __slots__ = ("_house", "address", "grants", "identity", "narrow")
+    __slots__ = ("_house", "address", "grants", "identity", "narrow", "whole")
 
     def __init__(
         self,
@@ -103,12 +103,14 @@ class Door:
         *,
         address: str | None = None,
         narrow: bool = False,
+        whole: bool = False,
     ) -> None:
         self._house = house
         self.identity = identity
         self.grants = grants
         self.address = address
         self.narrow = narrow
+        self.whole = whole
 
     @property
     def manifest_limit(self) -> int:
@@ -131,8 +133,20 @@ class Door:
 
         `said` is the action in the caller's words, where the scope's real name is not theirs to know.
         """
-        if not allowed(self.grants, action):
+        if not await self.holds(action):
             raise await self.refusal(action, said=said)
+
+    async def holds(self, action: Action) -> bool:
+        """Whether the action is allowed. Before it is not, rights that another node gave a moment ago are looked for:
+        taking away may last a second, but whoever has just made a project pushes to it at once.
+        """
+        if allowed(self.grants, action):
+            return True
+        await self._house.rights.refresh(now=True)
+        if not self.whole:
+            return False
+        self.grants = await self._house.plugins.grants(self.identity)
+        return allowed(self.grants, action)
 
     async def refusal(self, action: Action, *, said: Action | None = None) -> OCIError:
         """Why not: 401 for somebody unknown or a token that covers too little, 403 for everybody else."""
@@ -153,8 +167,9 @@ class Door:
         return Denied(message)
 
     async def _require(self, action: str, repository: str, resource: str = "repository") -> None:
-        if not allowed(self.grants, Action(resource, action, repository)):
-            raise await self.refusal(Action(resource, action, repository))
+        wanted = Action(resource, action, repository)
+        if not (allowed(self.grants, wanted) or await self.holds(wanted)):
+            raise await self.refusal(wanted)
 
     async def _admit(self, operation: Operation) -> None:
         refusal = await self._house.plugins.admit(operation)

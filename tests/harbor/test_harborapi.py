@@ -31,20 +31,22 @@ SECRET = "Password-of-alice-1"
 
 
 @pytest.fixture
-def login(harbor: Served) -> Callable[..., HarborAsyncClient]:
+async def login(harbor: Served) -> AsyncIterator[Callable[..., HarborAsyncClient]]:
     """A client that signs in as somebody."""
+    made: list[HarborAsyncClient] = []
 
     def make(name: str = ADMINISTRATOR, secret: str = PASSWORD) -> HarborAsyncClient:
-        return HarborAsyncClient(f"{harbor.url}/api/v2.0", username=name, secret=secret, retry=None)
+        made.append(HarborAsyncClient(f"{harbor.url}/api/v2.0", username=name, secret=secret, retry=None))
+        return made[-1]
 
-    return make
+    yield make
+    for client in made:
+        await client.client.aclose()
 
 
 @pytest.fixture
-async def admin(login: Callable[..., HarborAsyncClient]) -> AsyncIterator[HarborAsyncClient]:
-    client = login()
-    yield client
-    await client.client.aclose()
+def admin(login: Callable[..., HarborAsyncClient]) -> HarborAsyncClient:
+    return login()
 
 
 async def user(admin: HarborAsyncClient, name: str) -> int:

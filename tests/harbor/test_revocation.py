@@ -7,7 +7,7 @@ Each case gives somebody the right to pull, takes it away in one of the ways the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 from urllib.parse import urlencode
 
@@ -79,12 +79,13 @@ def bearer(token: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-async def house(harbor: Served) -> House:
+async def house(harbor: Served) -> AsyncIterator[House]:
     house = House(harbor.url)
     house.made("/projects", {"project_name": "secret", "public": False})
     async with RegistryClient(harbor.url, credentials=Credentials(ADMINISTRATOR, PASSWORD)) as client:
         await client.push_image("secret/app", "1")
-    return house
+    yield house
+    house.admin.close()
 
 
 def refused(*asks: Callable[[], int]) -> None:

@@ -50,6 +50,8 @@ def corereg(
     (entry,) = entry_points(group="console_scripts", name="corereg")
     main = entry.load()
 
+    monkeypatch.setenv("COREREG__PLUGINS", "storage_fs,accounts")  # others may let everybody do something
+
     def run(*arguments: str, stdin: bytes = b"", terminal: bool = False) -> Done:
         monkeypatch.setattr(sys, "argv", ["corereg", *arguments])
         monkeypatch.setattr(sys, "stdin", Typed(stdin, terminal=terminal))

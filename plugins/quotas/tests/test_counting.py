@@ -265,7 +265,7 @@ async def test_a_killed_process_leaves_the_counters_right(
     async with make_registry() as registry:
         await projects.create(registry, "demo")
         await push_blob(registry.session(), "demo/app", A)
-        monkeypatch.setattr("corereg_quotas.set_mark", lost)
+        monkeypatch.setattr("corereg_quotas.reconcile.set_mark", lost)
     monkeypatch.undo()
     async with make_registry() as registry:
         assert not await wrong(registry)
