@@ -2,7 +2,8 @@
 
 Failures are counted for each pair of name and address and for each address alone, in this process; a client that
 fails too often waits. A password that was right is remembered for a minute as a keyed hash, so that Basic
-credentials on every request do not cost a password check each; a change of the subject's rights ends that at once.
+credentials on every request do not cost a password check each; a revocation ends that at once, and after a change of
+rights the plugins are asked anew who that is.
 """
 
 from __future__ import annotations
@@ -103,12 +104,12 @@ class SignIn:
     async def password(self, name: str, password: str, address: str | None) -> SignedIn:
         """Who this is. Raises Unauthorized, or TooManyRequests with ``Retry-After``."""
         key = hmac.digest(self._secret, f"{len(name)}:{name}:{password}".encode("utf-8", "replace"), hashlib.sha256)
-        known = self._remembered(key)
+        known = await self._remembered(key)
         if known is not None:
             return known  # also while somebody at the same address is guessing
         limit = self._failures.limit
         async with self._turn((address or "",), limit * ADDRESS_FACTOR), self._turn(_pair(name, address), limit):
-            return self._remembered(key) or await self._sign_in(key, name, password, address)
+            return await self._remembered(key) or await self._sign_in(key, name, password, address)
 
     @asynccontextmanager
     async def _turn(self, key: tuple[str, ...], limit: int) -> AsyncGenerator[None]:
@@ -150,15 +151,23 @@ class SignIn:
             raise Unauthorized(wrong)
         return await self.plugins.complete_identity(identity)
 
-    def _remembered(self, key: bytes) -> SignedIn | None:
+    async def _remembered(self, key: bytes) -> SignedIn | None:
+        """Who gave this password a moment ago, as the plugins complete them now. A revocation ends it; for a change of
+        rights alone nobody has to pay for another check of a password that is still right.
+        """
         found = self._known.get(key)
         if found is None:
             return None
         signed_in, until = found
-        identity = signed_in.identity
-        if time.monotonic() > until or self.rights.stale(identity.subject, identity.groups, signed_in.serial):
+        identity, rights, serial = signed_in.identity, self.rights, self.rights.serial
+        subjects = (identity.subject, *identity.groups)
+        if time.monotonic() > until or any(rights.revoked(each, signed_in.serial) for each in subjects):
             del self._known[key]
             return None
+        if rights.stale(identity.subject, identity.groups, signed_in.serial):
+            self._known.pop(key)
+            signed_in = SignedIn(await self.plugins.complete_identity(identity), serial)
+            self._known[key] = (signed_in, until)
         return signed_in
 
     def _check_pace(self, name: str, address: str | None) -> None:

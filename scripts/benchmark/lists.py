@@ -25,7 +25,7 @@ API = "/api/v2.0"
 LONGEST = 50.0
 """Milliseconds a page may take at the median."""
 MAKERS = 8
-REPOSITORY = "library/tagged"
+REPOSITORY = "library/bench-tags"
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def write(server: Server, projects: int, repositories: int, tags: int) -> None:
 
 def pages() -> Sequence[tuple[str, str]]:
     """What is asked."""
-    tagged = f"{API}/projects/library/repositories/tagged"
+    tagged = f"{API}/projects/library/repositories/bench-tags"
     return [
         ("projects, first page", f"{API}/projects?page_size=100"),
         ("projects, last page", f"{API}/projects?page=100&page_size=100"),

@@ -17,7 +17,7 @@ from benchmark.target import Target
 from benchmark.wire import Connection
 
 PASSWORD = "Somebody-in-line-1"  # noqa: S105 - of users that live as long as the measurement
-REPOSITORY = "library/bench"
+REPOSITORY = "library/bench-pull"
 LEAST = 0.5
 """The part of their rate that pulls must keep."""
 LONGEST = 5.0

@@ -310,7 +310,9 @@ class RobotStore:
                 previous_seal=robots.c.seal if overlap else None,
                 previous_until=now() + OVERLAP if overlap else None,
             )
-            (change.rights_changed if overlap else change.revoke)(robot.subject)
+            # With an overlap what runs goes on, unless an older secret than the last one ends with this.
+            older = robot.previous_until is not None and robot.previous_until > now()
+            (change.rights_changed if overlap and not older else change.revoke)(robot.subject)
         return shown
 
     async def delete(self, session: Session, robot: Robot) -> None:
