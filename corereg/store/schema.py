@@ -115,7 +115,7 @@ tags = sa.Table(
     sa.ForeignKeyConstraint(
         ["repository_id", "digest"], ["manifests.repository_id", "manifests.digest"], ondelete="CASCADE"
     ),
-    sa.Index("ix_tags_digest", "repository_id", "digest"),
+    sa.Index("ix_tags_digest", "repository_id", "digest", "updated_at", "name"),  # those of a manifest, newest first
 )
 
 uploads = sa.Table(

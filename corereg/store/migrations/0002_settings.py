@@ -1,4 +1,5 @@
-"""Settings that change while the registry runs; manifests by digest, in whichever repository.
+"""Settings that change while the registry runs; manifests by digest, in whichever repository;
+a manifest's tags by age.
 
 Revision: core0002
 """
@@ -23,3 +24,5 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_settings")),
     )
     op.create_index(op.f("ix_manifests_digest"), "manifests", ["digest"], unique=False)
+    op.drop_index(op.f("ix_tags_digest"), table_name="tags")
+    op.create_index(op.f("ix_tags_digest"), "tags", ["repository_id", "digest", "updated_at", "name"], unique=False)

@@ -24,6 +24,7 @@ from corereg import (
     Registry,
     Tag,
     Term,
+    among,
     conditions,
     page,
     tables,
@@ -402,18 +403,25 @@ class Artifacts:
     # ---- pages of what hangs on one ----
 
     async def tags_of(self, row: Row, query: Listing) -> tuple[list[documents.Tag], int]:
-        """One page of an artifact's tags."""
-        select = (
-            sa.select(
-                sa.literal(row.id), tags.c.id, tags.c.repository_id, tables.tags.c.name, tables.tags.c.updated_at,
-                tags.c.pulled_at,
-            )
-            .select_from(tables.tags.join(tags, _our_tag))
-            .where(tables.tags.c.repository_id == row.repository_id, tables.tags.c.digest == row.digest)
-        )  # fmt: skip
-        newest = (tables.tags.c.updated_at.desc(), tables.tags.c.name)
+        """One page of an artifact's tags. Numbers and pulls are looked up for the page alone, unless it is made by them:
+        of a hundred thousand tags only those that are shown are touched.
+        """
+        own = tables.tags
+        newest = (own.c.updated_at.desc(), own.c.name.desc())
+        select: sa.Select[Any] = sa.select(own.c.name, own.c.updated_at).where(
+            own.c.repository_id == row.repository_id, own.c.digest == row.digest
+        )
+        if {*(term.key for term in query.terms), *(name for name, _ in query.order)} & {"id", "pull_time"}:
+            select = select.select_from(own.join(tags, _our_tag))
         rows, total = await page(self._database, select, query, TAG_FIELDS, *newest)
-        return [_tag(each) for each in rows], total
+        kept = sa.select(tags.c.name, tags.c.id, tags.c.pulled_at).where(
+            tags.c.repository_id == row.repository_id, among(self._database, tags.c.name, [each[0] for each in rows])
+        )
+        counted = {name: (number, pulled) for name, number, pulled in await self._database.rows(kept)}
+        shown = ((name, pushed, *counted[name]) for name, pushed in rows if name in counted)
+        return [
+            _tag((row.id, number, row.repository_id, name, pushed, pulled)) for name, pushed, number, pulled in shown
+        ], total
 
     async def locked(self, row: Row, shown: Sequence[documents.Tag]) -> list[documents.Tag]:
         """The tags, with the word of whoever knows which cannot be changed."""

@@ -72,7 +72,8 @@ class SearchRoutes:
         rows = await self._database.rows(
             sa.select(tables.repositories.c.id, name, sa.func.coalesce(repositories.c.pull_count, 0))
             .select_from(JOINED)
-            .where(covered(self._database, name, scopes), name.icontains(text, autoescape=True))
+            # Names have no upper case; and the cheap question stands first, SQLite asks them in this order.
+            .where(name.contains(text.lower(), autoescape=True), covered(self._database, name, scopes))
             .order_by(name)
             .limit(MOST_FOUND)
         )
