@@ -403,7 +403,7 @@ class Artifacts:
     # ---- pages of what hangs on one ----
 
     async def tags_of(self, row: Row, query: Listing) -> tuple[list[documents.Tag], int]:
-        """One page of an artifact's tags. Numbers and pulls are looked up for the page alone, unless it is made by them:
+        """One page of an artifact's tags. Numbers and pulls are looked up for the page, unless it is made by them:
         of a hundred thousand tags only those that are shown are touched.
         """
         own = tables.tags
