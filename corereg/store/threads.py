@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar, TypeVarTuple
 
 import anyio
 
 Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
+
+
+def _give_way(nice: int) -> None:
+    if nice and sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
 
 
 class Threads:
@@ -23,8 +32,9 @@ class Threads:
     cancels every task when it ends.
     """
 
-    def __init__(self, size: int, name: str) -> None:
-        self._pool = ThreadPoolExecutor(size, thread_name_prefix=name)
+    def __init__(self, size: int, name: str, *, nice: int = 0) -> None:
+        """`nice` is how much they give way to others (nice(1)), where threads have a priority of their own: Linux."""
+        self._pool = ThreadPoolExecutor(size, thread_name_prefix=name, initializer=partial(_give_way, nice))
 
     async def run(self, call: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
         """What `call` returns or raises. A cancelled call runs to its end, too; what it returned is dropped."""

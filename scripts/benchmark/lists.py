@@ -85,7 +85,7 @@ def pages() -> Sequence[tuple[str, str]]:
         ("projects by name", f"{API}/projects?name=p0777&page_size=100"),
         ("repositories of a project", f"{API}/projects/p00007/repositories?page_size=100"),
         ("all repositories", f"{API}/repositories?page_size=100"),
-        ("all repositories, far in", f"{API}/repositories?page=900&page_size=100"),
+        ("all repositories, far in", f"{API}/repositories?page=400&page_size=100"),
         ("search", f"{API}/search?q=r0123"),
         ("artifacts of a repository", f"{tagged}/artifacts?page_size=100&with_tag=false"),
         ("tags of an artifact", f"{tagged}/artifacts/latest/tags?page_size=100"),

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
-from corereg import Registry, asgi
+from corereg import Grant, Identity, Registry, asgi, hookimpl
 from corereg.access import EVERYTHING
 from corereg.store import rights
 from corereg.store.schema import rights_changes
@@ -267,3 +267,39 @@ async def test_a_revocation_is_not_passed_over_while_new_keys_are_read(tmp_path:
                 group.start_soon(tags, there, bearer)
         assert meanwhile == [before], "the serial moves when everything is applied"
         assert (await tags(there, bearer)).status_code == 401
+
+
+class Remembers:
+    """Grants from a place that nodes share, remembered by each until it hears of a change."""
+
+    name = "remembers"
+
+    def __init__(self, shared: list[Grant]) -> None:
+        self.shared = shared
+        self.known: tuple[int, tuple[Grant, ...]] = (-1, ())
+
+    @hookimpl
+    def provide_routes(self, registry: Registry) -> None:
+        self.rights = registry.rights
+
+    @hookimpl
+    async def grants(self, identity: Identity) -> tuple[Grant, ...]:
+        if self.rights.serial > self.known[0]:
+            self.known = (self.rights.serial, tuple(self.shared))
+        return self.known[1]
+
+
+async def test_what_another_node_gave_a_moment_ago_is_seen_before_anybody_is_refused(tmp_path: Path) -> None:
+    """Taking away may last a second; whoever was just let in is let in by whichever node is asked."""
+    shared: list[Grant] = []
+    people = {"bob": Person("bob secret", grants=())}
+    async with (
+        scratch(tmp_path, Remembers(shared), people=people) as first,
+        scratch(tmp_path, Remembers(shared), people=people) as second,
+        httpx2.AsyncClient(transport=AppTransport(asgi(second)), base_url="http://second.test") as there,
+    ):
+        path, bob = "/v2/demo/app/tags/list", httpx2.BasicAuth("bob", "bob secret")
+        assert (await there.get(path, auth=bob)).status_code == 403
+        shared.append(may("demo/*", "pull"))
+        await change(first, "user:bob")
+        assert (await there.get(path, auth=bob)).status_code == 404, "there is no such repository; but no refusal"

@@ -9,7 +9,7 @@ import anyio
 import httpx2
 import pytest
 
-from corereg import DatabaseError, Identity, Registry, asgi, hookimpl
+from corereg import DatabaseError, Identity, Registry, Unauthorized, asgi, hookimpl
 from corereg.config import SigninConfig
 from corereg.testing.client import AppTransport
 from corereg.testing.registry import People, Person, scratch
@@ -152,3 +152,25 @@ async def test_plugins_are_told_where_a_password_comes_from(tmp_path: Path) -> N
     async with scratch(tmp_path, plugin, people={"alice": Person("alice secret")}) as registry:
         await registry.signin.password("alice", "alice secret", "192.0.2.7")
     assert plugin.seen == ["192.0.2.7"]
+
+
+async def test_a_change_of_rights_costs_no_other_check_of_the_password(tmp_path: Path) -> None:
+    """The plugins are asked anew who it is; only a revocation makes the password be checked again."""
+    plugin, crowd = Address(), {"alice": Person("alice secret")}
+    async with scratch(tmp_path, plugin, people=crowd) as registry:
+
+        async def signed_in(*, revoke: bool | None = None) -> tuple[str, ...]:
+            if revoke is not None:
+                async with registry.session().change(registry.session().operation("test")) as change:
+                    (change.revoke if revoke else change.rights_changed)("user:alice")
+            return (await registry.signin.password("alice", "alice secret", None)).identity.groups
+
+        assert await signed_in() == ()
+        crowd["alice"].groups = ("group:ops",)
+        assert await signed_in(revoke=False) == ("group:ops",), "as the plugins complete her now"
+        assert len(plugin.seen) == 1
+        await signed_in(revoke=True)
+        assert len(plugin.seen) == 2
+        crowd["alice"].disabled = True
+        with pytest.raises(Unauthorized):
+            await signed_in(revoke=False)

@@ -20,6 +20,8 @@ from corereg import OCIError, Threads
 
 SHORTEST, LONGEST = 8, 128
 AT_ONCE = 2
+NICE = 10
+"""How much a check gives way: whoever signs in can wait a second, whoever pulls should not notice."""
 GENERATED = 24
 """Characters of a generated password: 140 bits."""
 
@@ -68,7 +70,7 @@ class Passwords:
         self._hasher = hasher or PasswordHasher()
         # Whoever waits for a turn can be cancelled; a thread that works cannot, and keeps its turn until it ends.
         self._turns = anyio.CapacityLimiter(AT_ONCE)
-        self._threads = Threads(AT_ONCE, "corereg-passwords")
+        self._threads = Threads(AT_ONCE, "corereg-passwords", nice=NICE)
 
     def __enter__(self) -> Self:
         return self
