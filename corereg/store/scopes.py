@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql
 
 from corereg.access import ANYWHERE
 from corereg.store.database import Database
+from corereg.store.schema import first_word
 
 FEW = 16
 """Up to so many namespaces each becomes a range of the index; more are compared by the name's first word."""
@@ -37,7 +38,7 @@ def covered(database: Database, column: sa.ColumnElement[Any], scopes: Collectio
     conditions = [among(database, column, names)] if names else []
     many = [prefix for prefix in below if prefix.count("/") == 1] if len(below) > FEW else []
     if many:
-        conditions.append(among(database, _first_word(database, column), [prefix[:-1] for prefix in many]))
+        conditions.append(among(database, first_word(database.dialect, column), [prefix[:-1] for prefix in many]))
     conditions += [_below(column, prefix) for prefix in sorted(set(below) - set(many))]
     return sa.or_(sa.false(), *conditions)
 
@@ -49,9 +50,3 @@ def within(column: sa.ColumnElement[Any], namespace: str) -> sa.ColumnElement[bo
 
 def _below(column: sa.ColumnElement[Any], prefix: str) -> sa.ColumnElement[bool]:
     return sa.and_(column >= prefix, column < prefix[:-1] + chr(ord("/") + 1))
-
-
-def _first_word(database: Database, column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
-    if database.dialect == "postgresql":  # a name without a slash has no first word, here as there
-        return sa.func.substr(column, 1, sa.func.greatest(sa.func.strpos(column, "/") - 1, 0), type_=sa.Text)
-    return sa.func.substr(column, 1, sa.func.instr(column, "/") - 1, type_=sa.Text)

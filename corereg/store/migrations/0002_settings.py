@@ -1,5 +1,5 @@
 """Settings that change while the registry runs; manifests by digest, in whichever repository;
-a manifest's tags by age.
+a manifest's tags by age; repositories by the first word of their name.
 
 Revision: core0002
 """
@@ -26,3 +26,8 @@ def upgrade() -> None:
     op.create_index(op.f("ix_manifests_digest"), "manifests", ["digest"], unique=False)
     op.drop_index(op.f("ix_tags_digest"), table_name="tags")
     op.create_index(op.f("ix_tags_digest"), "tags", ["repository_id", "digest", "updated_at", "name"], unique=False)
+    length = {"postgresql": "greatest(strpos(name, '/') - 1, 0)"}.get(
+        op.get_bind().dialect.name, "instr(name, '/') - 1"
+    )
+    first_word = sa.text(f"substr(name, 1, {length})")
+    op.create_index(op.f("ix_repositories_first_word"), "repositories", [first_word, "name"], unique=False)
