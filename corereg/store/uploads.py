@@ -342,7 +342,9 @@ class Uploads:
                     if not (whole and keep_claim):
                         known = await self._release(upload, claimant)
         if not keep_claim and not known:
-            raise BlobUploadUnknown  # cancelled while it was receiving
+            if await self.database.row(FIND, id=upload.id) is None:
+                await self._discard(upload)  # cancelled while it was receiving, and its file was opened after that
+            raise BlobUploadUnknown
         if running is not None and running.offset == upload.received:
             self._remember(upload.id, running)
         return upload

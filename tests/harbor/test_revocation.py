@@ -138,8 +138,8 @@ async def test_a_password_that_was_changed(house: House) -> None:
     assert house.pull(**bearer(token)) == house.pull(auth=(name, SECRET)) == 200
     answer = house.admin.put(f"/users/{number}/password", json={"new_password": "Another-password-2"})
     assert answer.status_code == 200
-    refused(lambda: house.pull(**bearer(token)), lambda: house.pull(auth=(name, SECRET)))
     assert house.pull(auth=(name, "Another-password-2")) == 200
+    refused(lambda: house.pull(**bearer(token)), lambda: house.pull(auth=(name, SECRET)))
 
 
 async def test_a_robot_that_was_deleted(house: House) -> None:
