@@ -18,6 +18,7 @@ import gc
 import os
 import sys
 import threading
+import warnings
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -312,7 +313,10 @@ def differences(connection: sa.Connection, schema: Schema) -> list[Any]:
         return kind != "table" or name in schema.metadata.tables or str(name).startswith(f"{schema.name}_")
 
     options = {"include_object": ours, "compare_type": True, "compare_server_default": True}
-    return list(compare_metadata(MigrationContext.configure(connection, opts=options), whole))
+    with warnings.catch_warnings():
+        # SQLite's index of an expression cannot be read back, and so is not compared; the core's tests ask for it.
+        warnings.filterwarnings("ignore", ".*expression-based index")
+        return list(compare_metadata(MigrationContext.configure(connection, opts=options), whole))
 
 
 def primitive(kind: Any) -> bool:
