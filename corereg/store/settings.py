@@ -26,7 +26,7 @@ class Setting(msgspec.Struct, Generic[Kept], frozen=True, kw_only=True):
     """One setting: its name (unique in the registry), its type (anything msgspec converts), its default.
 
     `check` raises ValueError with a sentence for a value of the right type that makes no sense. A `secret` is written
-    and never shown. `public` ones are told to people who have not signed in.
+    and never shown.
     """
 
     name: str

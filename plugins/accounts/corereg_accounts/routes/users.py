@@ -86,13 +86,6 @@ class UserSearch(Listing, frozen=True, kw_only=True):
     username: str
 
 
-class PermissionQuery(msgspec.Struct, frozen=True):
-    """`scope` is ``/system`` or ``/project/<id>``; `relative` leaves it out of the resources of the answer."""
-
-    scope: str = ""
-    relative: bool = False
-
-
 class UserCreationReq(msgspec.Struct, frozen=True):
     """A new user."""
 
@@ -134,13 +127,6 @@ class CliSecretResp(msgspec.Struct, frozen=True, omit_defaults=True):
     """The CLI secret that was made up, shown this once."""
 
     secret: str = ""
-
-
-class Permission(msgspec.Struct, frozen=True):
-    """One thing somebody may do."""
-
-    resource: str
-    action: str
 
 
 class UserSearchRespItem(msgspec.Struct, frozen=True, kw_only=True):
