@@ -204,6 +204,104 @@ settings = sa.Table(
     sa.Column("updated_at", sa.BigInteger, nullable=False),
 )
 
+# What runs in the background (`corereg.store.jobs`): an execution is one start of a kind of job, made of tasks.
+job_executions = sa.Table(
+    "job_executions",
+    metadata,
+    sa.Column("id", Serial, primary_key=True, autoincrement=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    # What of that kind it is for: the id of a policy, of a project; 0 for the whole registry.
+    sa.Column("vendor_id", sa.BigInteger, nullable=False),
+    sa.Column("started_by", sa.Text, nullable=False),
+    sa.Column("operator", sa.Text, nullable=False),
+    sa.Column("parameters", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("stopping", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("updated_at", sa.BigInteger, nullable=False),
+    sa.Column("ended_at", sa.BigInteger),
+    sa.Index("ix_job_executions_kind", "kind", "vendor_id", "id"),
+    sa.Index("ix_job_executions_ended_at", "ended_at"),
+    sqlite_autoincrement=True,  # an id in a link or a log never means another execution
+)
+
+# `due_at` is when somebody has to look at the task: a waiting one begins then, a running one's lease ends then, an
+# ended one has none. `unique_key` is there while it has not ended: of equal ones there is one.
+job_tasks = sa.Table(
+    "job_tasks",
+    metadata,
+    sa.Column("id", Serial, primary_key=True, autoincrement=True),
+    sa.Column("execution_id", sa.ForeignKey(job_executions.c.id, ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("unique_key", sa.Text, unique=True),
+    sa.Column("parameters", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("due_at", sa.BigInteger, index=True),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("owner", sa.Text),
+    sa.Column("phase", sa.Text, nullable=False),
+    sa.Column("done", sa.BigInteger, nullable=False),
+    sa.Column("total", sa.BigInteger),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("result", sa.Text, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("updated_at", sa.BigInteger, nullable=False),
+    sa.Column("started_at", sa.BigInteger),
+    sa.Column("ended_at", sa.BigInteger),
+    sa.Index("ix_job_tasks_kind", "kind", "status"),
+    sqlite_autoincrement=True,
+)
+
+job_logs = sa.Table(
+    "job_logs",
+    metadata,
+    sa.Column("task_id", sa.ForeignKey(job_tasks.c.id, ondelete="CASCADE"), primary_key=True),
+    sa.Column("number", sa.BigInteger, primary_key=True),
+    sa.Column("time", sa.BigInteger, nullable=False),
+    sa.Column("line", sa.Text, nullable=False),
+)
+
+job_schedules = sa.Table(
+    "job_schedules",
+    metadata,
+    sa.Column("id", Serial, primary_key=True, autoincrement=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("vendor_id", sa.BigInteger, nullable=False),
+    # As it was chosen (Hourly, Daily, Weekly, Custom), and what it means: six fields, UTC. An empty cron never fires.
+    sa.Column("form", sa.Text, nullable=False),
+    sa.Column("cron", sa.Text, nullable=False),
+    sa.Column("parameters", sa.Text, nullable=False),
+    sa.Column("next_at", sa.BigInteger, index=True),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("updated_at", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("kind", "vendor_id"),
+    sqlite_autoincrement=True,
+)
+
+# Kinds of jobs that somebody paused.
+job_pauses = sa.Table(
+    "job_pauses",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("paused_at", sa.BigInteger, nullable=False),
+)
+
+# Every process that serves this registry, with a heartbeat.
+nodes = sa.Table(
+    "nodes",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("process", sa.BigInteger, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("slots", sa.Integer, nullable=False),
+    sa.Column("draining", sa.Integer, nullable=False),
+    sa.Column("started_at", sa.BigInteger, nullable=False),
+    sa.Column("seen_at", sa.BigInteger, nullable=False),
+)
+
 CORE = Schema("core", metadata, Path(__file__).with_name("migrations"))
 
 
