@@ -50,6 +50,7 @@ if TYPE_CHECKING:  # for type checkers and editors; the same names as in _HOME b
     from corereg.store import tables
     from corereg.store.database import Conflict, Database, DatabaseError, Query, Transaction, now
     from corereg.store.filesystem import FsspecStorage
+    from corereg.store.jobs import Execution, Failed, Job, Schedule, Started, Task, TaskRecord
     from corereg.store.listing import Fields, Listing, Term, conditions, page, parse_q
     from corereg.store.schema import Schema
     from corereg.store.scopes import among, covered, within
@@ -68,6 +69,7 @@ if TYPE_CHECKING:  # for type checkers and editors; the same names as in _HOME b
         blob_key,
     )
     from corereg.store.threads import Threads
+    from corereg.store.work import Stopped, Work
 
 __version__ = "0.1.0"
 
@@ -137,6 +139,13 @@ _HOME = {
     "Transaction": "corereg.store.database",
     "now": "corereg.store.database",
     "FsspecStorage": "corereg.store.filesystem",
+    "Execution": "corereg.store.jobs",
+    "Failed": "corereg.store.jobs",
+    "Job": "corereg.store.jobs",
+    "Schedule": "corereg.store.jobs",
+    "Started": "corereg.store.jobs",
+    "Task": "corereg.store.jobs",
+    "TaskRecord": "corereg.store.jobs",
     "Fields": "corereg.store.listing",
     "Listing": "corereg.store.listing",
     "Term": "corereg.store.listing",
@@ -160,6 +169,8 @@ _HOME = {
     "Writer": "corereg.store.storage",
     "blob_key": "corereg.store.storage",
     "Threads": "corereg.store.threads",
+    "Stopped": "corereg.store.work",
+    "Work": "corereg.store.work",
 }
 
 __all__ = [
@@ -187,12 +198,15 @@ __all__ = [
     "Digest",
     "Duration",
     "Event",
+    "Execution",
     "Exists",
+    "Failed",
     "Fields",
     "Forbidden",
     "FsspecStorage",
     "Grant",
     "Identity",
+    "Job",
     "KeyMissing",
     "Listed",
     "Listing",
@@ -212,19 +226,24 @@ __all__ = [
     "Request",
     "Response",
     "Route",
+    "Schedule",
     "Schema",
     "Secret",
     "Session",
     "Setting",
     "SettingError",
     "Size",
+    "Started",
     "Stat",
     "State",
+    "Stopped",
     "Storage",
     "StorageError",
     "StorageFull",
     "StorageUnavailable",
     "Tag",
+    "Task",
+    "TaskRecord",
     "Term",
     "Threads",
     "Told",
@@ -234,6 +253,7 @@ __all__ = [
     "Unprocessable",
     "Unsupported",
     "WebAddress",
+    "Work",
     "Writer",
     "__version__",
     "allowed",

@@ -25,6 +25,7 @@ from corereg.store.database import Transaction
 from corereg.store.storage import Storage
 
 if TYPE_CHECKING:  # for the types alone: `corereg --help` must not wait for a database driver
+    from corereg.store.jobs import Job
     from corereg.store.schema import Schema
     from corereg.store.settings import Setting
 
@@ -120,6 +121,26 @@ def provide_routes(registry: Any) -> Sequence[Route] | None:
                 return {"message": "Maintenance on Sunday"}
 
             return [Route("GET", "/motd", motd, needs=OPEN)]
+    """
+
+
+@hookspec
+def provide_jobs(registry: Any) -> Sequence[Job] | None:
+    """Declare the kinds of jobs this plugin has: work that takes long, and that nobody waits for.
+
+    Asked: once, at start-up, before `lifespan`.
+    Order: every plugin; two jobs of one kind are an error.
+    None: no jobs.
+    Raises: anything; the registry does not start and says so.
+    Example::
+
+        @hookimpl
+        def provide_jobs(registry):
+            async def recount(task):
+                await task.progress("counting", 1, 1)
+                return {"found": 42}
+
+            return [Job(kind="RECOUNT", title="Count everything anew", handler=recount, schedule="0 0 3 * * *")]
     """
 
 

@@ -33,6 +33,7 @@ from corereg.store.database import DatabaseError, Transaction
 from corereg.store.storage import Storage
 
 if TYPE_CHECKING:  # for the types alone: `corereg --help` must not wait for a database driver
+    from corereg.store.jobs import Job
     from corereg.store.schema import Schema
     from corereg.store.settings import Setting
 
@@ -335,6 +336,14 @@ class Plugins:
                 found[setting.name] = name
                 declared.append(setting)
         return declared
+
+    def jobs(self, registry: Any) -> list[tuple[str, Job]]:
+        """Every declared job with the name of its plugin."""
+        return [
+            (name, job)
+            for name, ask in self._asks["provide_jobs"]
+            for job in _at_boot(name, "provide_jobs", ask, registry) or ()
+        ]
 
     def commands(self) -> list[click.Command]:
         found: dict[str, tuple[str, click.Command]] = {}

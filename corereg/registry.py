@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Generator, Sequence
 from contextlib import AsyncExitStack, contextmanager, nullcontext, suppress
+from importlib.metadata import version
 from typing import Any, Self
-
-import anyio
 
 from corereg.access import EVERYTHING, SYSTEM, Grant, Identity
 from corereg.config import Config, ConfigError
 from corereg.config.problems import problem
 from corereg.plugins import PluginError, Plugins, default_names, load
+from corereg.runner import Runner
 from corereg.session import House, Session
 from corereg.signin import SignIn
 from corereg.store.catalog import Catalog
 from corereg.store.database import Database, DatabaseError
 from corereg.store.engines import connect
+from corereg.store.jobs import History, Job, Queue, Schedules, Task
 from corereg.store.journal import Journal
 from corereg.store.keys import Keys
+from corereg.store.nodes import Nodes
 from corereg.store.rights import KEYS, Rights
 from corereg.store.schema import CORE, Schema, Version, upgrade, versions
 from corereg.store.settings import SUBJECT as SETTINGS
 from corereg.store.settings import Settings
-from corereg.store.storage import Storage, StorageError
+from corereg.store.storage import Storage
 from corereg.store.uploads import Uploads
 from corereg.tokens import Tokens
-
-log = logging.getLogger(__name__)
-
-HOUSEKEEPING = 3600.0
-"""Seconds between two rounds of dropping what has expired."""
 
 
 @contextmanager
@@ -94,6 +90,11 @@ class Registry:
             window=config.signin.window,
         )
         self.settings = Settings(self.database, self.plugins.settings(), fixed=config.fixed)
+        self.jobs: dict[str, Job] = {}
+        """Every declared kind of job."""
+        self.queue = Queue(self.database, lease=config.jobs.lease)
+        self.schedules = Schedules(self.database)
+        self.history = History(self.database, keep=config.jobs.keep)
         self.house = House(
             database=self.database,
             storage=self.storage,
@@ -104,10 +105,36 @@ class Registry:
             plugins=self.plugins,
             protocol=config.protocol,
             settings=self.settings,
+            jobs=self.jobs,
+            queue=self.queue,
+            schedules=self.schedules,
+            history=self.history,
         )
+        self.nodes = Nodes(self.database, version=version("corereg"), slots=config.jobs.slots)
+        self.runner = Runner(self.house, self.nodes, self.session, slots=config.jobs.slots)
+        self.queue.wake = self.runner.wake
+        self._declare_jobs()
         self.routes = self.plugins.routes(self)
         self._open = AsyncExitStack()
         self._background: list[asyncio.Task[None]] = []
+
+    def _declare_jobs(self) -> None:
+        housekeeping = Job(
+            kind="HOUSEKEEPING",
+            title="Drop what has expired",
+            handler=self._keep_house,
+            single=True,
+            schedule="0 7 * * * *",
+            keep=10,
+            quiet=True,
+        )
+        owners: dict[str, str] = {}
+        for owner, job in [("the core", housekeeping), *self.plugins.jobs(self)]:
+            if job.kind in owners:
+                message = f"{owners[job.kind]} and {owner} both declare a job {job.kind}; rename one"
+                raise PluginError(message)
+            owners[job.kind] = owner
+            self.jobs[job.kind] = job
 
     # ---- open and close ----
 
@@ -121,12 +148,13 @@ class Registry:
     async def open(self, *, background: bool = True) -> None:
         """Bring the tables up to date, open storage and plugins, start delivering the journal.
 
-        `background=False` leaves out delivery and housekeeping: for a command that is done in a moment.
+        `background=False` leaves out delivery and jobs: for a command that is done in a moment.
         """
         self._make_folder()
         try:
             await self._open_store()
             await self.journal.register(self.plugins.observers())
+            await self.schedules.declare(self.jobs.values())
             for each in self.plugins.lifespans(self):
                 await self._open.enter_async_context(each)
         except BaseException:
@@ -135,7 +163,7 @@ class Registry:
         if background:
             self._background = [
                 asyncio.create_task(self.journal.run(self.plugins.observers()), name="corereg journal"),
-                asyncio.create_task(self._keep_house(), name="corereg housekeeping"),
+                asyncio.create_task(self.runner.run(), name="corereg jobs"),
             ]
 
     def _make_folder(self) -> None:
@@ -174,19 +202,16 @@ class Registry:
         finally:
             await self.database.close()
 
-    async def _keep_house(self) -> None:
-        while True:
-            try:
-                dropped = await self.uploads.purge()
-                if dropped:
-                    log.info("dropped %d expired uploads", dropped)
-                await self.journal.prune()
-                if await self.keys.due():
-                    await self.rotate_keys()
-                await self.keys.reload()
-            except (DatabaseError, StorageError) as error:
-                log.warning("housekeeping will be tried again: %s", error)
-            await anyio.sleep(HOUSEKEEPING)
+    async def _keep_house(self, task: Task) -> dict[str, int]:
+        """Drop what has expired, and sign with a new key when it is time."""
+        uploads = await self.uploads.purge()
+        events = await self.journal.prune()
+        executions = await self.history.prune(self.jobs)
+        if await self.keys.due():
+            await self.rotate_keys()
+            task.log("tokens are signed with a new key from now on")
+        task.log(f"dropped {uploads} expired uploads, {events} old events and {executions} old executions")
+        return {"uploads": uploads, "events": events, "executions": executions}
 
     async def ready(self) -> bool:
         """Whether the database answers."""

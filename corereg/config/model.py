@@ -15,6 +15,7 @@ from corereg.config.printing import Printer
 from corereg.config.problems import ConfigError, KeyPath, Origin, Origins, Problem, dotted, nearest, problem, variable
 from corereg.config.sections import (
     DatabaseConfig,
+    JobsConfig,
     JournalConfig,
     LogConfig,
     ProtocolConfig,
@@ -61,6 +62,7 @@ class Config(Section, frozen=True, kw_only=True):
     tokens: TokensConfig = msgspec.field(default_factory=TokensConfig)
     signin: SigninConfig = msgspec.field(default_factory=SigninConfig)
     journal: JournalConfig = msgspec.field(default_factory=JournalConfig)
+    jobs: JobsConfig = msgspec.field(default_factory=JobsConfig)
     log: LogConfig = msgspec.field(default_factory=LogConfig)
     tables: Mapping[str, Mapping[str, Any]] = {}
     origins: Mapping[tuple[str | int, ...], Origin] = {}

@@ -187,6 +187,22 @@ class JournalConfig(Section, frozen=True, kw_only=True):
     ] = 2
 
 
+class JobsConfig(Section, frozen=True, kw_only=True):
+    """Work in the background."""
+
+    slots: Annotated[
+        int,
+        msgspec.Meta(description="Tasks that each worker process runs at once; 0 leaves them to other nodes.", ge=0),
+    ] = 4
+    lease: Annotated[
+        Duration,
+        msgspec.Meta(description="How long a process that died holds a task before another begins it again.", ge=3),
+    ] = 30
+    keep: Annotated[
+        int, msgspec.Meta(description="Ended executions remembered for each kind of job and what it was for.", ge=1)
+    ] = 50
+
+
 class LogConfig(Section, frozen=True, kw_only=True):
     """What is logged, on standard error."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from corereg.session.artifacts import Artifacts
 from corereg.session.blobs import Blobs
 from corereg.session.door import Change, House, Refused, SignInNeeded
+from corereg.session.jobs import Running
 from corereg.session.lists import Lists
 from corereg.session.manifests import Manifests, Precondition, Pushed
 from corereg.session.settings import Configuration
@@ -17,7 +18,7 @@ from corereg.session.uploads import Transfers
 __all__ = ["Change", "House", "Precondition", "Pushed", "Refused", "Session", "SignInNeeded"]
 
 
-class Session(Artifacts, Manifests, Blobs, Transfers, Lists, Configuration):
+class Session(Artifacts, Manifests, Blobs, Transfers, Lists, Configuration, Running):
     """One identity at work. Cheap to make: one per request.
 
     `narrow` says that `grants` are those of a token, which may be less than the identity has; `whole` that they are all

@@ -20,6 +20,7 @@ from corereg.oci.errors import (
 from corereg.plugins import Plugins
 from corereg.store.catalog import Catalog
 from corereg.store.database import Database, Transaction
+from corereg.store.jobs import History, Job, Queue, Schedules
 from corereg.store.journal import Happening, Journal
 from corereg.store.rights import Rights
 from corereg.store.settings import Settings
@@ -61,6 +62,11 @@ class House(msgspec.Struct, frozen=True):
     plugins: Plugins
     protocol: ProtocolConfig
     settings: Settings
+    jobs: Mapping[str, Job]
+    """Every declared kind of job."""
+    queue: Queue
+    schedules: Schedules
+    history: History
 
 
 class Change:

@@ -29,6 +29,7 @@ FLOORS = {
     "corereg.http": 9,  # how it is said
     "corereg.client": 9,  # and heard
     "corereg.registry": 8,
+    "corereg.runner": 8,
     "corereg.session": 7,  # what may be done
     "corereg.signin": 7,
     "corereg.plugins": 6,  # who is asked
@@ -45,6 +46,7 @@ FLOORS = {
 
 # Neighbours on one floor that may meet, and why.
 BESIDE = {
+    ("corereg.registry", "corereg.runner"): "the registry starts and ends it",
     ("corereg.__main__", "corereg.cli"): "`python -m corereg` is `corereg`",
     ("corereg.cli", "corereg.server"): "`corereg serve` starts it",
     ("corereg.cli", "corereg.documentation"): "`corereg plugins hooks` shows the page on a terminal",
