@@ -6,7 +6,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
@@ -36,6 +36,7 @@ from corereg import (
 from corereg.documentation import HookPage, hook_pages, main, owned_pages
 from corereg.messages import Request
 from corereg.plugins import HOOKS, Plugins, default_names, load
+from corereg.store.jobs import Claimed, Task
 
 from .blocks import DOCS
 
@@ -144,6 +145,21 @@ async def provide_routes(plugins: Plugins) -> None:
     assert await route.handler(None) == {"message": "Maintenance on Sunday"}
 
 
+async def provide_jobs(plugins: Plugins) -> None:
+    ((_, job),) = plugins.jobs(None)
+    assert (job.kind, job.schedule) == ("RECOUNT", "0 0 3 * * *")
+    task = Task(
+        Claimed(id=1, execution_id=1, kind=job.kind, vendor_id=0, parameters={}, attempt=1, owner="here", lines=0),
+        _spawn,
+    )
+    assert await job.handler(task) == {"found": 42}
+    assert task.take().progress == ("counting", 1, 1, 0)
+
+
+async def _spawn(execution: int, kind: str, tasks: Sequence[Mapping[str, Any]]) -> None:
+    raise AssertionError
+
+
 async def provide_commands(plugins: Plugins) -> None:
     (command,) = plugins.commands()
     assert command.name == "hello"
@@ -229,7 +245,8 @@ async def observe(plugins: Plugins) -> None:
 TRIALS: Mapping[str, Callable[[Plugins], Any]] = {
     trial.__name__: trial
     for trial in (
-        *(provide_hooks, provide_storage, provide_schema, provide_settings, provide_routes, provide_commands, lifespan),
+        *(provide_hooks, provide_storage, provide_schema, provide_settings, provide_routes),
+        *(provide_jobs, provide_commands, lifespan),
         *(identify, check_password, complete_identity, resolve_namespace, grants, admit, commit, observe),
     )
 }
