@@ -138,6 +138,20 @@ class Database(ABC):
     async def lock(self, tx: Transaction, name: str) -> None:
         """Inside `tx`: from here to its end, alone among all nodes that lock the same name."""
 
+    @abstractmethod
+    async def notify(self, channel: str, payload: str = "", *, tx: Transaction | None = None) -> None:
+        """Call out to other nodes that something is new: now, or once `tx` is committed.
+
+        At most once; where a database has no such call (SQLite) nobody hears. `payload` has less than 8000 bytes.
+        """
+
+    @abstractmethod
+    async def listen(self, channel: str, heard: Callable[[str], None]) -> None:
+        """Until `close`, call `heard` with the payload of each notice, and with "" when some may have been missed.
+
+        This process hears its own notices, too. Nobody may rely on a notice: look from time to time all the same.
+        """
+
 
 _open: ContextVar[object | None] = ContextVar("corereg_open_transaction", default=None)
 

@@ -25,7 +25,11 @@ from corereg.store.database import (
     ValueRefused,
     only_transaction,
 )
+from corereg.store.notices import Heard, Listener
 
+NOTIFY = Query(
+    sa.select(sa.func.pg_notify(sa.bindparam("channel", type_=sa.Text), sa.bindparam("payload", type_=sa.Text)))
+)
 NO_VALUE = {"22000", "22003", "22021", "22P05"}
 """SQLSTATEs of what a parameter cannot hold: too large a number (before it is sent, or there), no such character."""
 
@@ -51,6 +55,7 @@ class PostgresDatabase(Database):
         except ModuleNotFoundError as error:
             message = "PostgreSQL needs asyncpg: pip install 'corereg[postgres]'"
             raise DatabaseUnavailable(message) from error
+        self._listener = Listener(self._listening)
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         await self.rows(sa.text("SELECT 1"))
 
@@ -58,10 +63,17 @@ class PostgresDatabase(Database):
     def _name(self) -> str:
         return self.describe()
 
+    async def _listening(self) -> Any:
+        """A connection of asyncpg's own, for whoever listens."""
+        import asyncpg  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra
+
+        return await asyncpg.connect(self.url.set(drivername="postgresql").render_as_string(hide_password=False))
+
     def describe(self) -> str:
         return self.url.set(drivername="postgresql").render_as_string(hide_password=True)
 
     async def close(self) -> None:
+        await self._listener.close()
         await self._engine.dispose()
 
     def insert(self, table: sa.Table) -> postgresql.Insert:
@@ -75,6 +87,12 @@ class PostgresDatabase(Database):
 
     async def lock(self, tx: Transaction, name: str) -> None:
         await tx.rows(sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), name=name)
+
+    async def notify(self, channel: str, payload: str = "", *, tx: Transaction | None = None) -> None:
+        await (tx or self).rows(NOTIFY, channel=channel, payload=payload)
+
+    async def listen(self, channel: str, heard: Heard) -> None:
+        self._listener.listen(channel, heard)
 
     async def run_sync(self, work: Callable[[sa.Connection], None]) -> None:
         with told(self._name):
