@@ -61,7 +61,7 @@ class Registry:
             self.plugins: Plugins = load(wanted, config.tables)
         config.check_tables(each.name for each in self.plugins)
         with _given(config, "database", "url"):
-            self.database: Database = connect(config.database_url)
+            self.database: Database = connect(config.database_url, config.database)
         with _given(config, "storage", "url"):
             self.storage: Storage = self.plugins.storage(config.storage_url)
         self.schemas: list[Schema] = [CORE, *self.plugins.schemas()]
