@@ -27,6 +27,11 @@ class Connection:
         self.born = time.monotonic()
         self.generation = generation
 
+    @property
+    def lost(self) -> bool:
+        """Whether it is closed, or SQLAlchemy gave it up: what was cancelled in its hands it does not go on with."""
+        return bool(self.raw.is_closed() or (self.wrapped is not None and self.wrapped.invalidated))
+
 
 class Pool:
     """At most `size` + `overflow` connections, of which `size` are kept.
@@ -77,7 +82,7 @@ class Pool:
     def _good(self, connection: Connection) -> bool:
         return (
             connection.generation == self._generation
-            and not connection.raw.is_closed()
+            and not connection.lost
             and not (self._recycle and time.monotonic() - connection.born > self._recycle)
         )
 
