@@ -23,8 +23,9 @@ from corereg.store.jobs import History, Job, Queue, Schedules, Task
 from corereg.store.journal import Journal
 from corereg.store.keys import Keys
 from corereg.store.nodes import Nodes
+from corereg.store.revisions import Version
 from corereg.store.rights import KEYS, Rights
-from corereg.store.schema import CORE, Schema, Version, upgrade, versions
+from corereg.store.schema import CORE, Schema, upgrade, versions
 from corereg.store.settings import SUBJECT as SETTINGS
 from corereg.store.settings import Settings
 from corereg.store.storage import Storage

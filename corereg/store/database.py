@@ -38,6 +38,10 @@ class DatabaseUnavailable(DatabaseError):
     """The database does not answer, is locked for too long, or cannot be written."""
 
 
+class DatabaseBusy(DatabaseUnavailable):
+    """Another transaction was in the way; this one was rolled back, and can be tried again."""
+
+
 class Conflict(DatabaseError):
     """A unique or foreign key forbids the change."""
 
@@ -112,8 +116,8 @@ class Database(ABC):
     def transaction(self, *, durable: bool = True) -> AbstractAsyncContextManager[Transaction]:
         """A write transaction; committed at the end, rolled back by an exception.
 
-        `durable=False` is for bookkeeping whose last moments may be lost when the machine loses power (never when the
-        process dies): the progress of uploads. It is atomic all the same.
+        `durable=False` is for bookkeeping whose last moments may be lost when the machine loses power or PostgreSQL
+        crashes (never when this process dies): the progress of uploads. It is atomic all the same.
         """
 
     async def execute(self, statement: Query, /, **parameters: Any) -> int:

@@ -27,6 +27,7 @@ from sqlalchemy.pool import NullPool
 from corereg.config import DatabaseConfig
 from corereg.store.database import (
     Database,
+    DatabaseBusy,
     DatabaseUnavailable,
     Query,
     Row,
@@ -272,7 +273,7 @@ class PostgresDatabase(Database):
         for _ in range(TRIES - 1):
             try:
                 return await super().execute(statement, **parameters)
-            except DatabaseUnavailable as error:
+            except DatabaseBusy as error:
                 if state(error.__cause__ or error) not in AGAIN:
                     raise
         return await super().execute(statement, **parameters)

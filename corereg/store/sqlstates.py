@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from sqlalchemy.exc import DBAPIError
 
-from corereg.store.database import Conflict, DatabaseError, DatabaseFull, DatabaseUnavailable, ValueRefused
+from corereg.store.database import (
+    Conflict,
+    DatabaseBusy,
+    DatabaseError,
+    DatabaseFull,
+    DatabaseUnavailable,
+    ValueRefused,
+)
 
 NO_VALUE = {"22000", "22003", "22021", "22P05"}
 """What a parameter cannot hold: too large a number (before it is sent, or there), no such character."""
@@ -72,6 +79,8 @@ def translated(error: BaseException, name: str) -> DatabaseError:
         return DatabaseFull(f"no room is left for the database {name}; free some space")
     if outdated(error):
         return DatabaseUnavailable(f"the tables of the database {name} were just changed by an upgrade; do it again")
+    if found in AGAIN or found == LOCKED:
+        return DatabaseBusy(f"the database {name} cannot do this now: {_SAID[found]}")
     if found in _SAID:
         return DatabaseUnavailable(f"the database {name} cannot do this: {_SAID[found]}")
     if broken(error):

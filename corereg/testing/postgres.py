@@ -43,7 +43,8 @@ class Server:
     """A cluster in a folder of its own, served on one loopback port. Everybody on this machine may enter.
 
     Names sort by ICU's rules for English, so that a test fails where something relies on the collation of a test's
-    machine. `settings` are of postgresql.conf.
+    machine. `settings` are of postgresql.conf. On Linux it ends with the thread that started it: nothing is left of
+    tests that are killed.
     """
 
     def __init__(self, programs: Path, **settings: str) -> None:
@@ -51,13 +52,17 @@ class Server:
         self._settings = RELAXED | settings
         self._root = os.geteuid() == 0
         self.folder = Path(tempfile.mkdtemp(prefix="corereg-postgres-"))
-        if self._root:
-            shutil.chown(self.folder, OWNER, OWNER)
+        self.give(self.folder)
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
+    def give(self, path: Path) -> None:
+        """Make a file the server's own."""
+        if self._root:
+            shutil.chown(path, OWNER, OWNER)
+
     def _run(self, *arguments: str) -> list[str]:
-        """A command as the owner of the cluster; it ends with this process."""
+        """A command as the owner of the cluster; it ends with this thread."""
         program = str(self._programs / arguments[0])
         user = OWNER if self._root else pwd.getpwuid(os.geteuid()).pw_name
         guard = ["setpriv", "--pdeathsig", "QUIT"] if shutil.which("setpriv") else []
