@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 import sqlalchemy as sa
 
@@ -79,7 +80,8 @@ async def test_a_second_writer_gets_416_and_no_byte_is_mixed_in(registry: Regist
 
     async with anyio.create_task_group() as group:
         group.start_soon(first)
-        await anyio.wait_all_tasks_blocked()
+        while (await state_of(registry, upload))[1] is None:
+            await anyio.lowlevel.checkpoint()
         for other in (registry.uploads, another_process(registry)):
             with pytest.raises(RangeInvalid, match="another request is writing"):
                 await other.append(upload, chunks(b"b" * 100_000))
