@@ -190,7 +190,7 @@ class ByBytes(sa.ColumnElement[str]):
     """A text that sorts by its bytes on every engine, as names do: not as the database's owner chose its collation."""
 
     inherit_cache = True
-    _traverse_internals: Any = [("column", InternalTraversal.dp_clauseelement)]
+    _traverse_internals = [("column", InternalTraversal.dp_clauseelement)]  # noqa: RUF012 - so SQLAlchemy wants it
 
     def __init__(self, column: sa.ColumnElement[Any]) -> None:
         self.column = column

@@ -188,7 +188,8 @@ async def test_an_upload_cancelled_while_it_receives_is_gone_for_its_writer(regi
 
     async with anyio.create_task_group() as group:
         group.start_soon(writer)
-        await anyio.wait_all_tasks_blocked()
+        while (await state_of(registry, upload))[1] is None:
+            await anyio.lowlevel.checkpoint()
         await registry.uploads.cancel(upload)
         gate.set()
     assert [each async for each in registry.storage.uploads()] == []
