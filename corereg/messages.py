@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import cached_property
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import parse_qsl
@@ -47,6 +48,14 @@ class Request:
         self.address: str | None = address or (client[0] if client else None)
         self.consumed = False
         """Whether the body was read to its end."""
+        self.id = ""
+        """What the answer's ``X-Request-Id`` says, and every line that is logged meanwhile."""
+        self.operation = "unknown"
+        """The name of the handler, once it is known; never anything the client wrote."""
+        self.caller = ""
+        """The name of the identity, once it is known."""
+        self.received = self.sent = 0
+        """Bytes of the bodies that came and went so far."""
         self._receive = receive
         self._first: Mapping[bytes, bytes] = dict(reversed(tuple(scope["headers"])))
 
@@ -127,6 +136,7 @@ class Request:
             self.consumed = not message.get("more_body", False)
             chunk: bytes = message.get("body", b"")
             if chunk:
+                self.received += len(chunk)
                 yield chunk
 
     async def gone(self) -> None:
@@ -165,6 +175,10 @@ class Request:
                 raise too_large()
             parts.append(chunk)
         return b"".join(parts)
+
+
+CURRENT: ContextVar[Request | None] = ContextVar("corereg_request", default=None)
+"""The request that is being answered in this task, for whoever writes a line of the log."""
 
 
 class Response:

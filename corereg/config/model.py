@@ -18,12 +18,14 @@ from corereg.config.sections import (
     JobsConfig,
     JournalConfig,
     LogConfig,
+    MetricsConfig,
     ProtocolConfig,
     Section,
     ServerConfig,
     SigninConfig,
     StorageConfig,
     TokensConfig,
+    TracingConfig,
     UploadsConfig,
 )
 from corereg.config.sources import Sources
@@ -64,6 +66,8 @@ class Config(Section, frozen=True, kw_only=True):
     journal: JournalConfig = msgspec.field(default_factory=JournalConfig)
     jobs: JobsConfig = msgspec.field(default_factory=JobsConfig)
     log: LogConfig = msgspec.field(default_factory=LogConfig)
+    metrics: MetricsConfig = msgspec.field(default_factory=MetricsConfig)
+    tracing: TracingConfig = msgspec.field(default_factory=TracingConfig)
     tables: Mapping[str, Mapping[str, Any]] = {}
     origins: Mapping[tuple[str | int, ...], Origin] = {}
     file: Path | None = None

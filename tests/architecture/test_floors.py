@@ -40,6 +40,8 @@ FLOORS = {
     "corereg.errors": 2,
     "corereg.messages": 2,  # words
     "corereg.access": 2,
+    "corereg.tracing": 2,
+    "corereg.metrics": 1,  # what is counted
     "corereg.config": 1,
     "corereg.oci": 1,
 }
