@@ -38,6 +38,18 @@ class Request:
     off. `headers` has lower-case names. `address` is the client's address, as the gate believes it.
     """
 
+    # Defaults of the class: to set them on each pull would be felt.
+    number = b""
+    """What the answer's ``X-Request-Id`` says."""
+    operation = "unknown"
+    """The name of the handler, once it is known; never anything the client wrote."""
+    caller = ""
+    """The name of the identity, once it is known."""
+    received = 0
+    """Bytes of the body that came so far."""
+    sent = 0
+    """Bytes of the answer's body that went so far."""
+
     def __init__(self, scope: Scope, receive: Receive, *, address: str | None = None) -> None:
         self.scope = scope
         self.method: str = scope["method"]
@@ -48,16 +60,13 @@ class Request:
         self.address: str | None = address or (client[0] if client else None)
         self.consumed = False
         """Whether the body was read to its end."""
-        self.id = ""
-        """What the answer's ``X-Request-Id`` says, and every line that is logged meanwhile."""
-        self.operation = "unknown"
-        """The name of the handler, once it is known; never anything the client wrote."""
-        self.caller = ""
-        """The name of the identity, once it is known."""
-        self.received = self.sent = 0
-        """Bytes of the bodies that came and went so far."""
         self._receive = receive
         self._first: Mapping[bytes, bytes] = dict(reversed(tuple(scope["headers"])))
+
+    @property
+    def id(self) -> str:
+        """The same as text; in every line that is logged meanwhile."""
+        return self.number.decode()
 
     def header(self, name: bytes) -> str | None:
         """The first header of that lower-case name."""

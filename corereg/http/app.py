@@ -95,6 +95,7 @@ class App:
         self.table = Table(registry.routes)
         self._manage = manage
         self._name_limit = registry.config.protocol.name_limit
+        self._tracer = registry.tracer
         self._log_access = registry.config.log.access
         self._requests = registry.metrics.requests
         prefix = str(uuid.uuid4())[:24].encode()
@@ -128,18 +129,21 @@ class App:
         begun = time.perf_counter()
         request = Request(scope, receive)
         given = request.raw_header(b"x-request-id")
-        number = given if given is not None and _plain_id.match(given) else next(self._made)
-        request.id = number.decode()
+        request.number = given if given is not None and _plain_id.match(given) else next(self._made)
         CURRENT.set(request)
         requests = self._requests
         requests.running += 1
         status = GONE
         try:
-            if self.registry.tracer.on:
-                response = await self._traced(request)
-            else:
-                response = await self._respond(request)
-            response.headers.append((b"x-request-id", number))
+            try:
+                answer = self._traced(request) if self._tracer.on else self._answer(request)
+                response = await begin(request, await answer)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer, the operator a line
+                response = self._excused(request, error)
+            response.headers.append((b"x-request-id", request.number))
+            header = unsendable(response)
+            if header is not None:
+                response = await self._unsent(request, response, header)
             status = response.status
             await deliver(request, response, send)
         finally:
@@ -149,42 +153,46 @@ class App:
             if self._log_access:
                 _tell(request, status, seconds)
 
+    def _excused(self, request: Request, error: Exception) -> Response:
+        """What is answered in the place of what failed."""
+        if isinstance(error, ClientGone):  # or its body was broken, and the server can say it no better
+            request.consumed = True  # most such answers find nobody
+            return self._refusal(request, SizeInvalid("the body broke off; send it again, whole"))
+        if isinstance(error, OCIError):
+            return self._refusal(request, error)
+        return self._failure(request, error)
+
+    async def _unsent(self, request: Request, response: Response, header: str) -> Response:
+        """What is answered in the place of an answer that would break the protocol."""
+        pieces: Any = response.body
+        if not isinstance(pieces, bytes):
+            await pieces.aclose()
+        answer = self._failure(request, ValueError(f"the header {header} of the response holds the end of a line"))
+        answer.headers.append((b"x-request-id", request.number))
+        return answer
+
     async def _traced(self, request: Request) -> Response:
         """The span ends when the answer is known; how long its bytes take is the client's affair."""
-        with self.registry.tracer.request(
+        with self._tracer.request(
             request.method,
             request.headers,
             http__request__method=request.method,
             url__path=request.path,
             corereg__request__id=request.id,
         ) as span:
-            response = await self._respond(request)
+            try:
+                response = await self._answer(request)
+                refused = None
+                status = response.status
+            except OCIError as error:  # an answer like another, no failure
+                refused, status = error, error.status
             if span is not None:
                 span.update_name(f"{request.method} {request.operation}")
                 span.set_attribute("http.route", request.operation)
-                span.set_attribute("http.response.status_code", response.status)
-        return response
-
-    async def _respond(self, request: Request) -> Response:
-        """What is answered, and can be sent."""
-        try:
-            response = await begin(request, await self._answer(request))
-        except ClientGone:  # or its body was broken, and the server can say it no better; most answers find nobody
-            request.consumed = True
-            response = self._refusal(request, SizeInvalid("the body broke off; send it again, whole"))
-        except OCIError as error:
-            response = self._refusal(request, error)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer, the operator a line
-            response = self._failure(request, error)
-        header = unsendable(response)
-        if header is not None:
-            pieces: Any = response.body
-            if not isinstance(pieces, bytes):
-                await pieces.aclose()
-            response = self._failure(
-                request, ValueError(f"the header {header} of the response holds the end of a line")
-            )
-        return response
+                span.set_attribute("http.response.status_code", status)
+            if refused is None:
+                return response
+        raise refused
 
     # ---- which handler ----
 

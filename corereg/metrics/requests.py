@@ -8,7 +8,8 @@ from corereg.metrics.families import LATENCIES, Labels, Numbers, Value, empty
 
 METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"})
 OTHER = "other"
-_RECEIVED, _SENT, _EXTRA = -2, -1, 2
+_SECONDS, _RECEIVED, _SENT = -3, -2, -1
+FASTEST = LATENCIES[0]
 
 
 class Requests:
@@ -25,11 +26,12 @@ class Requests:
             if method not in METHODS:
                 method = OTHER
             entry = self._entries.setdefault((method, operation, status), [*empty(), 0.0, 0.0])
-        entry[bisect_left(LATENCIES, seconds)] += 1
-        entry[-3] += seconds
+        entry[0 if seconds <= FASTEST else bisect_left(LATENCIES, seconds)] += 1
+        entry[_SECONDS] += seconds
         if received:
             entry[_RECEIVED] += received
-        entry[_SENT] += sent
+        if sent:
+            entry[_SENT] += sent
 
     def numbers(self) -> list[Numbers]:
         """As Prometheus sees them."""
@@ -39,7 +41,7 @@ class Requests:
         sent: dict[Labels, Value] = {}
         for (method, operation, status), entry in self._entries.items():
             counts[method, operation, str(status)] = [sum(entry[: len(LATENCIES) + 1])]
-            _plus(times, (method, operation), entry[:-_EXTRA])
+            _plus(times, (method, operation), entry[:_RECEIVED])
             _plus(received, (operation,), [entry[_RECEIVED]])
             _plus(sent, (operation,), [entry[_SENT]])
         by_operation = ("operation",)
