@@ -159,7 +159,7 @@ class Registry:
             begun = time.perf_counter()
             metrics.jobs_running.add(kind)
             try:
-                with self.tracer.span(f"job {kind}"):
+                with self.tracer.root(f"job {kind}", {}):
                     done = await handler(task)
                 outcome = "done"
             except (Stopped, asyncio.CancelledError):

@@ -12,11 +12,6 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]  # there it is no module
-
 from corereg.findings import Check, Finding, fail, ok, warn
 from corereg.registry import Registry
 from corereg.store.sqlite import SQLiteDatabase
@@ -128,7 +123,9 @@ def kind_of(place: Path, mounts: Iterable[tuple[str, str]]) -> str | None:
 
 
 def _limits() -> list[Finding]:
-    if resource is None:
+    try:
+        import resource  # noqa: PLC0415 - Windows has none
+    except ImportError:
         return []
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY or hard >= FEW_FILES:

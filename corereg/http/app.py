@@ -173,7 +173,7 @@ class App:
 
     async def _traced(self, request: Request) -> Response:
         """The span ends when the answer is known; how long its bytes take is the client's affair."""
-        with self._tracer.request(
+        with self._tracer.root(
             request.method,
             request.headers,
             http__request__method=request.method,

@@ -5,6 +5,7 @@ The core knows spans alone. Without ``[tracing] endpoint`` they are nothing, and
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import Any, Protocol
@@ -35,10 +36,14 @@ class Tracer(Protocol):
         """Send what is left, and end."""
 
     def span(self, name: str, /, **attributes: str | int) -> AbstractContextManager[Span | None]:
-        """Around a piece of work; spans inside become its children."""
+        """Around a piece of work inside another one that is traced; else nothing."""
 
-    def request(self, name: str, headers: Any, /, **attributes: str | int) -> AbstractContextManager[Span | None]:
-        """Around a request: the child of what its ``traceparent`` names, if anything."""
+    def root(
+        self, name: str, headers: Mapping[str, str], /, **attributes: str | int
+    ) -> AbstractContextManager[Span | None]:
+        """Around a whole: a request, the child of what its ``traceparent`` names, if anything; or, without headers,
+        work that nobody asked for just now.
+        """
 
 
 _NOTHING: AbstractContextManager[None] = nullcontext()
@@ -59,7 +64,9 @@ class Off:
         """No span."""
         return _NOTHING
 
-    def request(self, _name: str, _headers: Any, /, **_attributes: str | int) -> AbstractContextManager[None]:
+    def root(
+        self, _name: str, _headers: Mapping[str, str], /, **_attributes: str | int
+    ) -> AbstractContextManager[None]:
         """No span."""
         return _NOTHING
 

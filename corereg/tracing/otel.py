@@ -60,17 +60,23 @@ class OpenTelemetry:
 
     @contextmanager
     def span(self, name: str, /, **attributes: str | int) -> Iterator[Span]:
-        """A child of the span around it. An exception that leaves it is recorded."""
+        """A child of the span around it, where there is one: what the registry does in the background has none. An
+        exception that leaves it is recorded.
+        """
+        if not trace.get_current_span().get_span_context().is_valid:
+            yield trace.INVALID_SPAN
+            return
         with self._tracer.start_as_current_span(name, attributes=_dotted(attributes)) as span:
             yield span
 
     @contextmanager
-    def request(self, name: str, headers: Mapping[str, str], /, **attributes: str | int) -> Iterator[Span]:
-        """A server's span, the child of what ``traceparent`` names."""
+    def root(self, name: str, headers: Mapping[str, str], /, **attributes: str | int) -> Iterator[Span]:
+        """A server's span, the child of what ``traceparent`` names; without headers the first of a trace."""
+        kind = SpanKind.SERVER if headers else SpanKind.INTERNAL
         carrier = {name: headers[name] for name in ("traceparent", "tracestate") if name in headers}
         context = self._propagator.extract(carrier)
         with self._tracer.start_as_current_span(
-            name, context=context, kind=SpanKind.SERVER, attributes=_dotted(attributes)
+            name, context=context, kind=kind, attributes=_dotted(attributes)
         ) as span:
             yield span
 
