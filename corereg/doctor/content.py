@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from corereg.findings import Check, Finding, fail, ok, warn
 from corereg.registry import Registry
 from corereg.store.database import now
-from corereg.store.schema import journal, journal_cursors, signing_keys, uploads
+from corereg.store.schema import signing_keys, uploads
 
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
@@ -69,12 +69,10 @@ async def _nodes(registry: Registry) -> Sequence[Finding]:
 
 
 async def _readers(registry: Registry) -> Sequence[Finding]:
-    newest = await registry.database.row(sa.select(sa.func.coalesce(sa.func.max(journal.c.serial), 0)))
-    last = int(newest[0]) if newest else 0
-    rows = await registry.database.rows(sa.select(journal_cursors.c.reader, journal_cursors.c.serial))
+    behind = await registry.journal.behind()
     here = registry.plugins.observers()
     told = []
-    for reader, serial in rows:
+    for reader, (events, _) in behind.items():
         if reader not in here:
             told.append(
                 warn(
@@ -82,9 +80,9 @@ async def _readers(registry: Registry) -> Sequence[Finding]:
                     "enable it, or delete its journal_cursors row",
                 )
             )
-        elif last - serial > FAR_BEHIND:
-            told.append(warn(f"{reader} is {last - serial} events behind", "the log tells why it fails"))
-    return told or [ok(f"{len(rows)} readers, none is far behind")]
+        elif events > FAR_BEHIND:
+            told.append(warn(f"{reader} is {events} events behind", "the log tells why it fails"))
+    return told or [ok(f"{len(behind)} readers, none is far behind")]
 
 
 async def _expired(registry: Registry) -> Sequence[Finding]:

@@ -16,8 +16,8 @@ from corereg.metrics import CONTENT_TYPE, Numbers, render
 from corereg.metrics.registry import gauge
 from corereg.oci.errors import MethodNotAllowed, NotFound
 from corereg.registry import Registry
-from corereg.store.database import DatabaseError, now
-from corereg.store.schema import job_tasks, journal, journal_cursors, uploads
+from corereg.store.database import DatabaseError
+from corereg.store.schema import job_tasks, uploads
 
 READ = Action("metrics", "read")
 """What a caller without the token must be allowed; administrators are."""
@@ -75,29 +75,15 @@ async def look_up(registry: Registry) -> Sequence[Numbers]:
               {(): sum(node.alive for node in await registry.nodes.all())}),
         *await _journal(registry),
     ]  # fmt: skip
-    pool = registry.database.pool()
-    if pool:
-        states = {(state,): float(count) for state, count in pool.items()}
-        told = "Connections of the worker that answered, by what they do."
-        found.append(gauge("corereg_database_connections", told, ("state",), states))
-    return found
+    pool = {(state,): count for state, count in registry.database.pool().items()}
+    told = "Connections of the worker that answered, by what they do."
+    return [*found, gauge("corereg_database_connections", told, ("state",), pool)]
 
 
 async def _journal(registry: Registry) -> Sequence[Numbers]:
-    """How far behind each reader is: in events, and in the age of the first it has not seen."""
-    newest = sa.select(sa.func.coalesce(sa.func.max(journal.c.serial), 0)).scalar_subquery()
-    oldest = (
-        sa.select(journal.c.time)
-        .where(journal.c.serial > journal_cursors.c.serial)
-        .order_by(journal.c.serial)
-        .limit(1)
-        .correlate(journal_cursors)
-        .scalar_subquery()
-    )
-    rows = await registry.database.rows(sa.select(journal_cursors.c.reader, newest - journal_cursors.c.serial, oldest))
-    at = now()
-    events = {(reader,): max(0.0, float(behind)) for reader, behind, _ in rows}
-    ages = {(reader,): 0.0 if time is None else max(0.0, (at - time) / 1_000_000) for reader, _, time in rows}
+    behind = await registry.journal.behind()
+    events = {(reader,): count for reader, (count, _) in behind.items()}
+    ages = {(reader,): age for reader, (_, age) in behind.items()}
     return [
         gauge("corereg_journal_behind_events", "Serials between a reader and the newest event.", ("reader",), events),
         gauge("corereg_journal_behind_seconds", "Age of the first event a reader has not seen.", ("reader",), ages),
