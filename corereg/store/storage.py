@@ -228,6 +228,13 @@ class Storage(ABC):
         Whoever removes keys asks for `BLOBS`: an adopted folder or bucket holds other keys, too.
         """
 
+    def committed(self) -> AsyncGenerator[Stat]:
+        """Every committed key that is a blob of ours, in no promised order: what a collector may consider.
+
+        A storage that commits anywhere but below `BLOBS` lists that, too.
+        """
+        return self.list(BLOBS)
+
     async def redirect(self, key: str, *, method: str, filename: str, expires: int) -> str | None:
         """A URL that serves the key for `expires` seconds, or None (capability ``redirect``)."""
         return None

@@ -15,7 +15,7 @@ import os
 import secrets
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -27,8 +27,9 @@ from sqlalchemy import bindparam
 
 from corereg.oci.digest import Digest, hasher
 from corereg.oci.errors import BlobUploadUnknown, DigestInvalid, RangeInvalid, SizeInvalid
+from corereg.store.condemned import OF_DIGEST, Condemned, blob_lock
 from corereg.store.database import Database, DatabaseFull, Query, Row, Transaction, now
-from corereg.store.schema import uploads
+from corereg.store.schema import condemned, uploads
 from corereg.store.storage import KeyMissing, State, Storage, StorageError, StorageFull, Writer
 
 SECOND = 1_000_000
@@ -70,6 +71,22 @@ CLAIM = Query(
     )
     .values(writer=bindparam("claimant"), leased_until=bindparam("until"), updated_at=bindparam("at"))
 )
+ANNOUNCE = Query(
+    sa.update(uploads)
+    .where(
+        uploads.c.id == bindparam("upload"),
+        uploads.c.received == bindparam("expected"),
+        sa.or_(uploads.c.writer.is_(None), uploads.c.leased_until < bindparam("at")),
+        ~sa.exists().where(condemned.c.digest == bindparam("digest")),
+    )
+    .values(
+        writer=bindparam("claimant"),
+        leased_until=bindparam("until"),
+        updated_at=bindparam("at"),
+        committing=bindparam("digest"),
+    )
+)
+"""Claim the upload for its last request, and say which digest is about to be committed (`corereg.store.condemned`)."""
 EXTEND = Query(
     sa.update(uploads)
     .where(uploads.c.id == bindparam("upload"), uploads.c.writer == bindparam("claimant"))
@@ -84,6 +101,7 @@ RELEASE = Query(
         received=bindparam("count"),
         state=bindparam("new"),
         updated_at=bindparam("at"),
+        committing=sa.null(),
     )
 )
 REMOVE = Query(sa.delete(uploads).where(uploads.c.id == bindparam("upload")))
@@ -157,6 +175,7 @@ class Uploads:
         self.database = database
         self.storage = storage
         self.limit = limit
+        self._condemned = Condemned(database, storage)
         self._lease = lease * SECOND
         self._expire = expire * SECOND
         self._hashes: OrderedDict[str, RunningHash] = OrderedDict()
@@ -211,7 +230,7 @@ class Uploads:
         The caller writes the rows, `remove` among them, in its transaction. A wrong digest raises DigestInvalid, and
         the upload is gone.
         """
-        claimant = await self._claim(upload, start)
+        claimant = await self._claim(upload, start, digest)
         claimed = now()
         if chunks is not None and length != 0:
             upload = await self._receive(upload, claimant, chunks, length=length, keep_claim=True)
@@ -265,18 +284,42 @@ class Uploads:
 
     # ---- claim, receive, release ----
 
-    async def _claim(self, upload: Upload, start: int | None) -> str:
+    async def _claim(self, upload: Upload, start: int | None, digest: Digest | None = None) -> str:
+        """Claim the upload, with `digest` for its last request: then no bytes of that digest are being deleted."""
         claimant = f"{self._process}-{secrets.token_hex(4)}"
         if start is not None and start != upload.received:
             raise self._out_of_order(upload, start)
         at = now()
-        claimed = await self.database.execute(
-            CLAIM, upload=upload.id, expected=upload.received, claimant=claimant, at=at, until=at + self._lease
-        )
+        claim = {
+            "upload": upload.id,
+            "expected": upload.received,
+            "claimant": claimant,
+            "at": at,
+            "until": at + self._lease,
+        }
+        if digest is None:
+            claimed = await self.database.execute(CLAIM, **claim)
+        else:
+            claimed = await self._announce(str(digest), claim)
         if not claimed:
             message = "another request is writing to this upload; ask for its status and go on from there"
             raise RangeInvalid(message)
         return claimant
+
+    async def _announce(self, digest: str, claim: Mapping[str, Any]) -> int:
+        if claimed := await self._announced(digest, claim):
+            return claimed
+        if await self.database.row(OF_DIGEST, digest=digest) is None:
+            return 0
+        await self._condemned.gone(digest)
+        return await self._announced(digest, claim)
+
+    async def _announced(self, digest: str, claim: Mapping[str, Any]) -> int:
+        if self.database.dialect == "sqlite":  # whoever writes is alone there
+            return await self.database.execute(ANNOUNCE, digest=digest, **claim)
+        async with self.database.transaction(durable=False) as tx:
+            await self.database.lock(tx, blob_lock(digest))
+            return await tx.execute(ANNOUNCE, digest=digest, **claim)
 
     @staticmethod
     def _out_of_order(upload: Upload, start: int) -> RangeInvalid:
