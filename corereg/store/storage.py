@@ -32,8 +32,9 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import anyio
-import anyio.to_thread
 import msgspec
+
+from corereg.store.threads import Threads
 
 State = Mapping[str, Any]
 """What a storage remembers about an upload between two requests; JSON values only."""
@@ -198,8 +199,8 @@ class Storage(ABC):
     async def put(
         self, upload: str, state: State, pieces: Sequence[bytes], digest: str, check: Callable[[], None]
     ) -> str:
-        """Make `pieces`, one after the other, durable as `digest`: all of an upload of which nothing has come before,
-        begun and not written to. The key, and all that `commit` promises.
+        """Make `pieces`, one after the other, durable as `digest`: all of an upload of which no byte has come before.
+        The key they lie under, and all else that `commit` promises.
 
         `check` blocks for as long as hashing takes: the storage calls it once, in a thread where it has one at hand,
         before anybody can read the bytes. What it raises leaves as it is. When `put` raises or is cancelled, the upload
@@ -207,7 +208,11 @@ class Storage(ABC):
 
         Whoever can do it in fewer steps than this overrides it.
         """
-        await anyio.to_thread.run_sync(check)
+        thread = Threads(1, "check")
+        try:
+            await thread.run(check)
+        finally:
+            thread.close()
         writer = await self.writer(upload, state, 0)
         try:
             for piece in pieces:

@@ -58,12 +58,13 @@ class Threads:
                 with anyio.CancelScope(shield=True):
                     await made.wait()
                 raise
-            if made.error is not None:
-                raise made.error
+            error, made.error = made.error, None
+            if error is not None:
+                raise error
             return made.result  # type: ignore[no-any-return]  # what the call returned
         finally:
             self._busy -= 1
-            del made  # an error's trace leads back here: a circle that would keep the arguments
+            error = None  # its trace leads back to it from here: a circle that would keep the arguments
 
     def _start(self) -> None:
         # Daemons: whoever is asked to end waits for the calls in `run`, and for no thread that has nothing to do.
