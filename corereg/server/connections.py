@@ -29,9 +29,6 @@ from hypercorn.protocol.http_stream import HTTPStream
 from corereg.server.refusals import refusal
 
 FIRST_FINAL_STATUS = 200
-RECEIVED = 256 * 1024
-"""Bytes taken from a connection at once: what the event loop reads at most. hypercorn's own 64 KiB are four rounds
-through every layer instead of one."""
 _END = h11.EndOfMessage()
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 
@@ -78,7 +75,6 @@ def install() -> None:
     """Make hypercorn use them from now on."""
     vars(hypercorn.protocol)["H11Protocol"] = Lines
     vars(hypercorn.asyncio.tcp_server)["AsyncioSingleTask"] = IdleTimer
-    vars(hypercorn.asyncio.tcp_server)["MAX_RECV"] = RECEIVED
 
 
 class DatedConfig(Config):
