@@ -28,7 +28,7 @@ import errno
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Literal
 
 import anyio
@@ -196,11 +196,9 @@ class Storage(ABC):
         `KeyMissing` when the upload has fewer bytes. The caller has checked the digest; the storage does not.
         """
 
-    async def put(
-        self, upload: str, state: State, pieces: Sequence[bytes], digest: str, check: Callable[[], None]
-    ) -> str:
-        """Make `pieces`, one after the other, durable as `digest`: all of an upload of which no byte has come before.
-        The key they lie under, and all else that `commit` promises.
+    async def put(self, upload: str, state: State, data: bytes, digest: str, check: Callable[[], None]) -> str:
+        """Make `data`, a few MiB at most, durable as `digest`: all of an upload of which no byte has come before. The
+        key it lies under, and all else that `commit` promises.
 
         `check` blocks for as long as hashing takes: the storage calls it once, in a thread where it has one at hand,
         before anybody can read the bytes. What it raises leaves as it is. When `put` raises or is cancelled, the upload
@@ -215,12 +213,11 @@ class Storage(ABC):
             thread.close()
         writer = await self.writer(upload, state, 0)
         try:
-            for piece in pieces:
-                await writer.write(piece)
+            await writer.write(data)
         finally:
             with anyio.CancelScope(shield=True):
                 state = await writer.close()
-        return await self.commit(upload, state, sum(map(len, pieces)), digest)
+        return await self.commit(upload, state, len(data), digest)
 
     @abstractmethod
     async def abort(self, upload: str, state: State) -> None:

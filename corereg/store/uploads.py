@@ -29,7 +29,7 @@ from sqlalchemy import bindparam
 from corereg.oci.digest import Digest, hasher
 from corereg.oci.errors import BlobUploadUnknown, DigestInvalid, RangeInvalid, SizeInvalid
 from corereg.store.database import Database, DatabaseFull, Query, Row, Transaction, now
-from corereg.store.gathering import Gathered, wrong
+from corereg.store.gathering import Gathered, check, wrong
 from corereg.store.schema import uploads
 from corereg.store.storage import KeyMissing, State, Storage, StorageError, StorageFull, Writer
 from corereg.store.threads import Threads
@@ -227,7 +227,7 @@ class Uploads:
                 try:
                     body = await self._gather(upload, claimant, chunks, length)
                     if body.whole:
-                        put = self._put(upload, digest, claimant, claimed, body)
+                        put = self._put(upload, digest, claimant, claimed, body.joined())
                         return await self._finished(upload, digest, claimant, length, put)
                 finally:
                     self._held -= length
@@ -263,11 +263,10 @@ class Uploads:
         await self._hold(upload, claimant, claimed)
         return await self.storage.commit(upload.id, upload.state, upload.received, str(digest))
 
-    async def _put(self, upload: Upload, digest: Digest, claimant: str, claimed: int, body: Gathered) -> str:
+    async def _put(self, upload: Upload, digest: Digest, claimant: str, claimed: int, data: bytes) -> str:
         """The whole blob at once: the storage looks at the digest on the way, in the thread that writes."""
         await self._hold(upload, claimant, claimed)
-        check = partial(body.check, digest)
-        return await self.storage.put(upload.id, upload.state, body.chunks, str(digest), check)
+        return await self.storage.put(upload.id, upload.state, data, str(digest), partial(check, data, digest))
 
     async def _hold(self, upload: Upload, claimant: str, claimed: int) -> None:
         if now() - claimed > self._lease // 3:

@@ -36,11 +36,6 @@ def right() -> None:
     """The digest is what it should be."""
 
 
-def split(data: bytes, piece: int = 64 * KiB) -> list[bytes]:
-    """As it comes from the network."""
-    return [data[start : start + piece] for start in range(0, len(data), piece)]
-
-
 class PuttingContract(StorageTests):
     """A blob that comes whole is there whole, or not at all."""
 
@@ -48,7 +43,7 @@ class PuttingContract(StorageTests):
     async def test_a_blob_put_at_once_comes_back(self, storage: Storage, make_storage: MakeStorage, size: int) -> None:
         data = some_bytes(size)
         upload, state = await started(storage)
-        key = await storage.put(upload, state, split(data), digest_of(data), right)
+        key = await storage.put(upload, state, data, digest_of(data), right)
         async with opened(make_storage) as other:
             assert await read(other, key) == data
             assert upload not in await uploads(other)
@@ -57,13 +52,6 @@ class PuttingContract(StorageTests):
             assert stat.size == size
             await other.abort(upload, state)
             assert await read(other, key) == data, "the upload is gone, the blob is not its"
-        await storage.delete(key)
-
-    async def test_small_pieces_put_at_once(self, storage: Storage) -> None:
-        data = some_bytes(3000)
-        upload, state = await started(storage)
-        key = await storage.put(upload, state, split(data, 1), digest_of(data), right)
-        assert await read(storage, key) == data
         await storage.delete(key)
 
     async def test_nobody_reads_before_the_check(self, storage: Storage) -> None:
@@ -88,7 +76,7 @@ class PuttingContract(StorageTests):
             raise Wrong
 
         with pytest.raises(Wrong):
-            await storage.put(upload, state, split(data), digest_of(data), check)
+            await storage.put(upload, state, data, digest_of(data), check)
         assert asked == 1
         await look()
         state = await appended(storage, upload, state, 0, b"another content")
@@ -103,15 +91,15 @@ class PuttingContract(StorageTests):
             raise Wrong
 
         with pytest.raises(Wrong):
-            await storage.put(upload, state, [b"something else"], digest_of(data), check)
-        key = await storage.put(upload, state, [data], digest_of(data), right)
+            await storage.put(upload, state, b"something else", digest_of(data), check)
+        key = await storage.put(upload, state, data, digest_of(data), right)
         assert await read(storage, key) == data
         await storage.delete(key)
 
     async def test_bytes_that_nobody_noted_are_not_put(self, storage: Storage) -> None:
         upload, state = await started(storage)
         await appended(storage, upload, state, 0, some_bytes(5000))  # and then the process died
-        key = await storage.put(upload, state, [b"kept"], digest_of(b"kept"), right)
+        key = await storage.put(upload, state, b"kept", digest_of(b"kept"), right)
         assert await read(storage, key) == b"kept"
         assert upload not in await uploads(storage)
         await storage.delete(key)
@@ -121,7 +109,7 @@ class PuttingContract(StorageTests):
         async with stored(storage, data) as key, opened(make_storage) as other:
             begun = [(place, *await started(place)) for place in (storage, other) * 3]
             keys = await asyncio.gather(
-                *(place.put(upload, state, split(data), digest_of(data), right) for place, upload, state in begun)
+                *(place.put(upload, state, data, digest_of(data), right) for place, upload, state in begun)
             )
             assert [await read(other, each) for each in {key, *keys}] == [data] * len({key, *keys})
             assert {upload for _, upload, _ in begun}.isdisjoint(await uploads(storage))
@@ -132,7 +120,7 @@ class PuttingContract(StorageTests):
     async def test_every_algorithm_put_at_once(self, storage: Storage, algorithm: str) -> None:
         data = some_bytes(10)
         upload, state = await started(storage)
-        key = await storage.put(upload, state, [data], digest_of(data, algorithm), right)
+        key = await storage.put(upload, state, data, digest_of(data, algorithm), right)
         assert f"/{algorithm}/" in key or "redirect" in storage.capabilities
         await storage.delete(key)
 
@@ -146,12 +134,12 @@ class PuttingContract(StorageTests):
             go_on.wait(20)
             ended.set()
 
-        task = asyncio.create_task(storage.put(upload, state, split(data), digest_of(data), check))
+        task = asyncio.create_task(storage.put(upload, state, data, digest_of(data), check))
         assert await asyncio.to_thread(begun.wait, 20)
         task.cancel()
         asyncio.get_running_loop().call_later(0.02, go_on.set)
         await asyncio.wait([task])
         assert ended.is_set()
-        key = await storage.put(upload, state, split(data), digest_of(data), right)
+        key = await storage.put(upload, state, data, digest_of(data), right)
         assert await read(storage, key) == data
         await storage.delete(key)

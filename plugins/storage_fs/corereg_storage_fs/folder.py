@@ -224,8 +224,8 @@ class Folder:
             undo.pop_all()
             return file
 
-    def put(self, upload: str, pieces: Sequence[bytes], names: Names, check: Callable[[], None]) -> None:
-        """Make `pieces` the file `names`, when `check` allows it: all in one go, for a thread that is woken once."""
+    def put(self, upload: str, data: bytes, names: Names, check: Callable[[], None]) -> None:
+        """Make `data` the file `names`, when `check` allows it: all in one go, for a thread that is woken once."""
         check()
         upload_names(upload)
         with (
@@ -233,7 +233,7 @@ class Folder:
             self._claim(way[-1], upload, 0) as file,
         ):
             try:
-                size = write_all(file.fileno(), pieces, 0)
+                size = write_all(file.fileno(), [data], 0)
                 self._move(file, way[-1], upload, size, names)
             except OSError:
                 with suppress(OSError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator
 from itertools import islice
 
 from anyio.lowlevel import checkpoint
@@ -74,14 +74,12 @@ class FolderStorage(Storage):
             await self._threads.run(self.folder.commit, upload, size, names)
         return key
 
-    async def put(
-        self, upload: str, state: State, pieces: Sequence[bytes], digest: str, check: Callable[[], None]
-    ) -> str:
+    async def put(self, upload: str, state: State, data: bytes, digest: str, check: Callable[[], None]) -> str:
         upload_names(upload)
         key = blob_key(digest)
         names = key_names(key)
         with told(self.folder.path(names)):
-            await self._threads.run(self.folder.put, upload, pieces, names, check)
+            await self._threads.run(self.folder.put, upload, data, names, check)
         return key
 
     async def abort(self, upload: str, state: State) -> None:

@@ -36,8 +36,7 @@ async def store(storage, seed):
     digest = "sha256:" + hashlib.sha256(data).hexdigest()
     upload = str(uuid.uuid4())
     if seed % 2:
-        pieces = [data[start:start + 50_000] for start in range(0, len(data), 50_000)]
-        say(key=await storage.put(upload, await storage.begin(upload), pieces, digest, lambda: None))
+        say(key=await storage.put(upload, await storage.begin(upload), data, digest, lambda: None))
         return
     writer = await storage.writer(upload, await storage.begin(upload), 0)
     for start in range(0, len(data), 50_000):

@@ -203,7 +203,7 @@ async def test_no_link_is_followed(storage: FolderStorage, root: Path, tmp_path:
             await storage.commit(upload, state, 6, digest_of(b"secret"))
         await storage.abort(upload, state)
         with pytest.raises(StorageUnavailable, match="symbolic link"):
-            await storage.put(upload, state, [b"secret"], digest_of(b"secret"), lambda: None)
+            await storage.put(upload, state, b"secret", digest_of(b"secret"), lambda: None)
     else:
         assert await storage.stat(key) is None
     assert [stat async for stat in storage.list()] == []
@@ -217,14 +217,14 @@ async def test_a_link_that_came_later_is_not_followed(
     """The folders are known by now, and opened in one go."""
     first = digest_of(b"first")
     upload, state = await started(storage)
-    key = await storage.put(upload, state, [b"first"], first, lambda: None)
+    key = await storage.put(upload, state, b"first", first, lambda: None)
     at = Path(*Path(key).parts[:depth])
     (root / at).rename(tmp_path / "outside")
     (root / at).symlink_to(tmp_path / "outside")
     before = sorted((tmp_path / "outside").rglob("*"))
     upload, state = await started(storage)
     with pytest.raises(StorageUnavailable, match="symbolic link"):
-        await storage.put(upload, state, [b"first"], first, lambda: None)
+        await storage.put(upload, state, b"first", first, lambda: None)
     state = await appended(storage, upload, state, 0, b"first")
     with pytest.raises(StorageUnavailable, match="symbolic link"):
         await storage.commit(upload, state, 5, first)
@@ -241,7 +241,7 @@ async def test_no_link_to_the_uploads_is_followed(
     (root / name).parent.mkdir(exist_ok=True)
     (root / name).symlink_to(outside)
     with pytest.raises(StorageUnavailable, match="symbolic link"):
-        await storage.put("upload", {}, [b"abc"], digest_of(b"abc"), lambda: None)
+        await storage.put("upload", {}, b"abc", digest_of(b"abc"), lambda: None)
     with pytest.raises(StorageUnavailable, match="symbolic link"):
         await storage.writer("upload", {}, 0)
     assert sorted(outside.rglob("*")) == [outside / "uploads"]
@@ -256,7 +256,7 @@ async def test_no_link_is_written_through(storage: FolderStorage, root: Path, tm
     with pytest.raises(StorageUnavailable, match="symbolic link"):
         await storage.writer(upload, state, 0)
     with pytest.raises(StorageUnavailable, match="symbolic link"):
-        await storage.put(upload, state, [b"abc"], digest_of(b"abc"), lambda: None)
+        await storage.put(upload, state, b"abc", digest_of(b"abc"), lambda: None)
     assert victim.read_bytes() == b"important"
     upload_file(root, upload).unlink(missing_ok=True)
     upload_file(root, upload).symlink_to(victim)
@@ -487,7 +487,7 @@ async def test_what_is_flushed_when_a_blob_is_put(storage: FolderStorage, root: 
     async def put(data: bytes) -> list[str]:
         journal.clear()
         upload, state = await started(storage)
-        key = await storage.put(upload, state, [data[:1], data[1:]], digest_of(data), lambda: None)
+        key = await storage.put(upload, state, data, digest_of(data), lambda: None)
         folder = f"storage/{key}".rpartition("/")[0]
         assert journal[:2] == [f"fsync storage/corereg/uploads/{upload}", f"rename {folder}/data"]
         return [line.removeprefix("fsync ") for line in journal[2:]]
@@ -514,10 +514,10 @@ async def test_a_failed_fsync_drops_what_was_put(storage: FolderStorage, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fsync)
         with pytest.raises(StorageUnavailable, match="input/output error"):
-            await storage.put(upload, state, [b"abc"], digest_of(b"abc"), lambda: None)
+            await storage.put(upload, state, b"abc", digest_of(b"abc"), lambda: None)
     assert [stat async for stat in storage.list()] == []
     assert [stat async for stat in storage.uploads()] == []
-    key = await storage.put(upload, state, [b"abc"], digest_of(b"abc"), lambda: None)
+    key = await storage.put(upload, state, b"abc", digest_of(b"abc"), lambda: None)
     assert await read(storage, key) == b"abc"
 
 
@@ -527,9 +527,9 @@ async def test_an_upload_that_is_written_to_cannot_be_put(storage: FolderStorage
     slow = await storage.writer(upload, state, 0)
     other = FolderStorage(root)
     with pytest.raises(StorageUnavailable, match="still being written"):
-        await other.put(upload, state, [b"abc"], digest_of(b"abc"), lambda: None)
+        await other.put(upload, state, b"abc", digest_of(b"abc"), lambda: None)
     await slow.close()
-    key = await other.put(upload, state, [b"abc"], digest_of(b"abc"), lambda: None)
+    key = await other.put(upload, state, b"abc", digest_of(b"abc"), lambda: None)
     assert await read(storage, key) == b"abc"
     await other.close()
 
