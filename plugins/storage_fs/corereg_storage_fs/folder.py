@@ -160,6 +160,9 @@ class Folder:
     def _step(self, parent: int, names: Names, *, create: bool) -> int:
         """Open the last of `names` in `parent`."""
         name = names[-1]
+        if create and len(names) > _SHARED_DEPTH:  # a blob's own folder: it is hardly ever there
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=parent)
         try:
             return os.open(name, _FOLDER, dir_fd=parent)
         except FileNotFoundError:
