@@ -186,6 +186,7 @@ class Registry:
         await upgrade(self.database, self.schemas)
         await self.storage.open()
         self._open.push_async_callback(self.storage.close)
+        self._open.callback(self.uploads.close)
         self.rights.on_change = {KEYS: self.keys.reload, SETTINGS: self.settings.reload}
         await self.keys.load()
         await self.settings.reload()
