@@ -18,12 +18,13 @@ from corereg.config.problems import problem
 from corereg.metrics import Metrics
 from corereg.plugins import PluginError, Plugins, default_names, load
 from corereg.runner import Runner
-from corereg.session import House, Session
+from corereg.session import CollectOptions, House, Session
 from corereg.signin import SignIn
 from corereg.store.catalog import Catalog
+from corereg.store.condemned import Condemned
 from corereg.store.database import Database, DatabaseError
 from corereg.store.engines import connect
-from corereg.store.jobs import History, Job, Queue, Schedules, Task
+from corereg.store.jobs import Failed, History, Job, Queue, Schedules, Task
 from corereg.store.journal import Journal
 from corereg.store.keys import Keys
 from corereg.store.measured import measure
@@ -33,6 +34,7 @@ from corereg.store.schema import CORE, Schema, Version, upgrade, versions
 from corereg.store.settings import SUBJECT as SETTINGS
 from corereg.store.settings import Settings
 from corereg.store.storage import Storage
+from corereg.store.trash import Trash
 from corereg.store.uploads import Uploads
 from corereg.store.work import Stopped
 from corereg.tokens import Tokens
@@ -121,6 +123,9 @@ class Registry:
             queue=self.queue,
             schedules=self.schedules,
             history=self.history,
+            gc=config.gc,
+            condemned=Condemned(self.database, self.storage),
+            trash=Trash(self.database),
             metrics=self.metrics,
             tracer=self.tracer,
         )
@@ -142,8 +147,11 @@ class Registry:
             keep=10,
             quiet=True,
         )
+        collection = Job(
+            kind="GARBAGE_COLLECTION", title="Take back what nothing needs", handler=self._collect, single=True
+        )
         owners: dict[str, str] = {}
-        for owner, job in [("the core", housekeeping), *self.plugins.jobs(self)]:
+        for owner, job in [("the core", housekeeping), ("the core", collection), *self.plugins.jobs(self)]:
             if job.kind in owners:
                 message = f"{owners[job.kind]} and {owner} both declare a job {job.kind}; rename one"
                 raise PluginError(message)
@@ -213,6 +221,7 @@ class Registry:
         await upgrade(self.database, self.schemas)
         await self.storage.open()
         self._open.push_async_callback(self.storage.close)
+        self._open.callback(self.uploads.close)
         self.rights.on_change = {KEYS: self.keys.reload, SETTINGS: self.settings.reload}
         await self.keys.load()
         await self.settings.reload()
@@ -251,6 +260,15 @@ class Registry:
             task.log("tokens are signed with a new key from now on")
         task.log(f"dropped {uploads} expired uploads, {events} old events and {executions} old executions")
         return {"uploads": uploads, "events": events, "executions": executions}
+
+    async def _collect(self, task: Task) -> dict[str, Any]:
+        """Garbage collection, with the options of `CollectOptions` as parameters."""
+        try:
+            options = msgspec.convert(task.parameters, CollectOptions, strict=False)
+        except msgspec.ValidationError as error:
+            raise Failed(str(error), again=False) from None
+        collected: dict[str, Any] = msgspec.to_builtins(await self.session().collect(task, options))
+        return collected
 
     async def ready(self) -> bool:
         """Whether the database answers."""

@@ -12,6 +12,7 @@ from corereg.config.problems import ConfigError, Origin, Problem, SettingError
 from corereg.config.reference import reference_markdown
 from corereg.config.sections import (
     DatabaseConfig,
+    GCConfig,
     JobsConfig,
     JournalConfig,
     LogConfig,
@@ -32,6 +33,7 @@ __all__ = [
     "ConfigError",
     "DatabaseConfig",
     "Duration",
+    "GCConfig",
     "Host",
     "JobsConfig",
     "JournalConfig",

@@ -15,6 +15,7 @@ from corereg.config.printing import Printer
 from corereg.config.problems import ConfigError, KeyPath, Origin, Origins, Problem, dotted, nearest, problem, variable
 from corereg.config.sections import (
     DatabaseConfig,
+    GCConfig,
     JobsConfig,
     JournalConfig,
     LogConfig,
@@ -65,6 +66,7 @@ class Config(Section, frozen=True, kw_only=True):
     signin: SigninConfig = msgspec.field(default_factory=SigninConfig)
     journal: JournalConfig = msgspec.field(default_factory=JournalConfig)
     jobs: JobsConfig = msgspec.field(default_factory=JobsConfig)
+    gc: GCConfig = msgspec.field(default_factory=GCConfig)
     log: LogConfig = msgspec.field(default_factory=LogConfig)
     metrics: MetricsConfig = msgspec.field(default_factory=MetricsConfig)
     tracing: TracingConfig = msgspec.field(default_factory=TracingConfig)

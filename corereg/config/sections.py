@@ -203,6 +203,21 @@ class JobsConfig(Section, frozen=True, kw_only=True):
     ] = 50
 
 
+class GCConfig(Section, frozen=True, kw_only=True):
+    """Garbage collection: taking back what nothing needs any more, while everything goes on."""
+
+    grace: Annotated[
+        Duration,
+        msgspec.Meta(
+            description="How long a blob that was pushed, mounted or asked for stays though no manifest names it, and "
+            "how long something deleted can be restored."
+        ),
+    ] = 7200
+    workers: Annotated[
+        int, msgspec.Meta(description="Blobs that are deleted from the storage at once.", ge=1, le=10)
+    ] = 4
+
+
 class LogConfig(Section, frozen=True, kw_only=True):
     """What is logged, on standard error."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from corereg.access import SYSTEM_SCOPE, Action, Grant, Identity, Refusal, allowed
-from corereg.config import ProtocolConfig
+from corereg.config import GCConfig, ProtocolConfig
 from corereg.events import Operation
 from corereg.metrics import Metrics
 from corereg.oci.errors import (
@@ -20,12 +20,14 @@ from corereg.oci.errors import (
 )
 from corereg.plugins import Plugins
 from corereg.store.catalog import Catalog
+from corereg.store.condemned import Condemned
 from corereg.store.database import Database, Transaction
 from corereg.store.jobs import History, Job, Queue, Schedules
 from corereg.store.journal import Happening, Journal
 from corereg.store.rights import Rights
 from corereg.store.settings import Settings
 from corereg.store.storage import Storage
+from corereg.store.trash import Trash
 from corereg.store.uploads import Uploads
 from corereg.tracing import Tracer
 
@@ -69,6 +71,9 @@ class House(msgspec.Struct, frozen=True):
     queue: Queue
     schedules: Schedules
     history: History
+    gc: GCConfig
+    condemned: Condemned
+    trash: Trash
     metrics: Metrics
     tracer: Tracer
 
@@ -81,6 +86,8 @@ class Change:
         self.tx = tx
         self.more: list[Operation] = []
         """What else happens in the same transaction; asked and told like the operation itself."""
+        self.counted: Sequence[Operation] = ()
+        """What that comes to in particulars: `commit` is asked about each, the journal tells only of the whole."""
         self.details: dict[str, Any] = dict(operation.details)
         self.changed: dict[str, bool] = {}
 
@@ -230,7 +237,7 @@ class Door:
                 change.more += more
                 yield change
                 done = msgspec.structs.replace(change.operation, details=change.details)
-                for each in (done, *change.more):
+                for each in (done, *change.more, *change.counted):
                     refusal = await house.plugins.commit(each, tx)
                     if refusal is not None:
                         raise Refused(refusal)
@@ -264,6 +271,19 @@ class Door:
         deleted between the check that it is there and the commit, and of two conditional pushes one wins.
         """
         await self._house.database.lock(tx, f"corereg repository {repository}")
+
+    async def _keep(self, change: Change, repository_id: int, batch: str, operation: Operation | None = None) -> None:
+        """Before the manifest of a deletion goes: keep it in the trash, with what goes together under one `batch`."""
+        deleted = operation or change.operation
+        await self._house.trash.keep(
+            change.tx,
+            repository_id,
+            deleted.repository or "",
+            str(deleted.digest),
+            tags=deleted.tags,
+            by=self.identity.name,
+            batch=batch,
+        )
 
     def _check_deletable(self) -> None:
         if not self._house.protocol.delete:

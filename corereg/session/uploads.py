@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from corereg.oci.digest import Digest
 from corereg.oci.errors import (
@@ -11,6 +11,7 @@ from corereg.oci.errors import (
 )
 from corereg.session.door import Door
 from corereg.store.catalog import StoredBlob
+from corereg.store.storage import StorageError
 from corereg.store.uploads import Upload
 
 
@@ -77,6 +78,9 @@ class Transfers(Door):
         except OCIError:
             await house.uploads.cancel(upload)  # refused: a retry starts anew; the bytes wait for the collector
             raise
+        if blob.key != committed.key:  # it was there already, elsewhere
+            with suppress(StorageError):
+                await house.storage.delete(committed.key)
         return blob
 
     async def cancel_upload(self, upload: Upload) -> None:
