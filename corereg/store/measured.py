@@ -24,15 +24,28 @@ def measure(storage: Storage, metrics: Metrics, tracer: Tracer) -> None:
     for name in CALLS:
         call = getattr(storage, name, None)
         if inspect.iscoroutinefunction(call):
-            setattr(storage, name, _measured(name, call, metrics, tracer))
+            setattr(storage, name, _measured(name, call, metrics, tracer, _size(storage, name, call)))
     vars(storage)["read"] = _counted(storage.read, metrics)
 
 
+def _size(storage: Storage, name: str, call: Callable[..., Any]) -> Callable[..., int] | None:
+    """How many bytes a call makes durable; None for one that makes none, or that leaves it to `commit`."""
+    taken = inspect.signature(call).bind
+    if name == "commit":
+        return lambda *arguments, **named: taken(*arguments, **named).arguments["size"]
+    if name == "put" and type(storage).put is not Storage.put:
+        return lambda *arguments, **named: len(taken(*arguments, **named).arguments["data"])
+    return None
+
+
 def _measured(
-    name: str, call: Callable[..., Awaitable[Any]], metrics: Metrics, tracer: Tracer
+    name: str,
+    call: Callable[..., Awaitable[Any]],
+    metrics: Metrics,
+    tracer: Tracer,
+    size: Callable[..., int] | None,
 ) -> Callable[..., Awaitable[Any]]:
     span = f"storage.{name}"
-    written = inspect.signature(call) if name == "commit" else None
 
     @wraps(call)
     async def measured(*arguments: Any, **named: Any) -> Any:
@@ -42,9 +55,8 @@ def _measured(
             except StorageError as error:
                 _failed(metrics, name, error)
                 raise
-        if written is not None:
-            taken = written.bind(*arguments, **named).arguments
-            metrics.storage_bytes.add("written", by=taken["size"])
+        if size is not None:
+            metrics.storage_bytes.add("written", by=size(*arguments, **named))
         return answer
 
     return measured

@@ -8,15 +8,18 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
-from corereg import Registry, StorageUnavailable, asgi, hookimpl
+from corereg import FsspecStorage, KeyMissing, Registry, Storage, StorageUnavailable, asgi, hookimpl
 from corereg.config import LogConfig, MetricsConfig
 from corereg.http import metrics
+from corereg.metrics import Metrics
 from corereg.store.database import DatabaseUnavailable
 from corereg.store.jobs import Job, Task
 from corereg.store.measured import measure
 from corereg.testing.client import AppTransport
 from corereg.testing.registry import Person, scratch
+from corereg.tracing import OFF
 
 from .test_families import samples
 
@@ -125,26 +128,53 @@ async def test_uploads_are_counted_by_how_they_end(client: httpx2.AsyncClient) -
     assert found["corereg_uploads_receiving"] == 0
 
 
-async def test_storage_is_timed_and_what_fails_is_counted_by_its_kind(registry, client) -> None:
+async def test_storage_is_timed_and_its_bytes_are_counted(client: httpx2.AsyncClient) -> None:
     pushed = await push(client, b"x" * 70_000)
     assert (await client.get(pushed.headers["location"])).status_code == 200
-
-    async def broken(*arguments: object) -> None:
-        raise StorageUnavailable("the disk is away")
-
-    begin = type(registry.storage).begin
-    type(registry.storage).begin = broken
-    try:
-        vars(registry.storage).pop("begin")
-        measure(registry.storage, registry.metrics, registry.tracer)
-        assert (await client.post("/v2/demo/app/blobs/uploads/")).status_code == 503
-    finally:
-        type(registry.storage).begin = begin
     found = await scraped(client)
-    assert found['corereg_storage_operation_duration_seconds_count{operation="commit"}'] == 1
+    assert found['corereg_storage_operation_duration_seconds_count{operation="begin"}'] == 1
     assert found['corereg_storage_bytes_total{direction="written"}'] == 70_000
-    assert found['corereg_storage_bytes_total{direction="read"}'] >= 70_000
-    assert found['corereg_storage_errors_total{operation="begin",error="StorageUnavailable"}'] == 1
+    assert found['corereg_storage_bytes_total{direction="read"}'] == 70_000
+
+
+class Slow(FsspecStorage):
+    """Puts a whole blob by the contract's own steps."""
+
+    put = Storage.put
+
+
+class Quick(FsspecStorage):
+    """Puts it in one step."""
+
+    async def put(self, upload, state, data, digest, check) -> str:
+        return "somewhere"
+
+
+@pytest.mark.parametrize("kind", [Slow, Quick])
+async def test_a_whole_blob_is_counted_once_however_it_is_put(kind: type[FsspecStorage]) -> None:
+    metrics = Metrics()
+    storage = kind(MemoryFileSystem(), "/counted")
+    measure(storage, metrics, OFF)
+    await storage.put("u", await storage.begin("u"), b"x" * 100, "sha256:" + "0" * 64, lambda: None)
+    assert metrics.storage_bytes.values == {("written",): [100]}
+    assert metrics.storage.values["put",][-1] > 0
+    await storage.close()
+
+
+async def test_what_the_storage_fails_in_is_counted_by_its_kind() -> None:
+    class Away(FsspecStorage):
+        async def stat(self, key: str) -> None:
+            raise StorageUnavailable("the disk is away")
+
+    metrics = Metrics()
+    storage = Away(MemoryFileSystem(), "/away")
+    measure(storage, metrics, OFF)
+    with pytest.raises(StorageUnavailable):
+        await storage.stat("x")
+    with pytest.raises(KeyMissing):
+        await anext(storage.read("nothing/here"))
+    assert set(metrics.storage_errors.values) == {("stat", "StorageUnavailable"), ("read", "missing")}
+    await storage.close()
 
 
 async def test_caches_transactions_journal_and_nodes(registry: Registry, client: httpx2.AsyncClient) -> None:

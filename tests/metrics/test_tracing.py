@@ -72,7 +72,7 @@ async def test_a_push_is_a_tree_of_spans(registry, exporter) -> None:
     change = found["session.change"]
     assert change.parent.span_id == request.context.span_id
     assert change.attributes["corereg.operation"] == "blob.push"
-    assert {"storage.commit", "database.transaction"} <= set(found)
+    assert {"storage.put", "database.transaction"} <= set(found)
     assert {span.context.trace_id for span in found.values()} == {request.context.trace_id}
 
 
