@@ -76,6 +76,8 @@ for dialect in ("sqlite", "postgresql"):
         dialect=dialect
     )
 
+ELSEWHERE = sa.text("substr(storage_key, 1, 8) = 'corereg/'")
+
 # Every blob that storage holds for us, and under which key.
 blobs = sa.Table(
     "blobs",
@@ -84,6 +86,10 @@ blobs = sa.Table(
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("storage_key", sa.Text, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
+    # When somebody last pushed it once more, or gave it up: the collector leaves alone what was used of late.
+    sa.Column("used_at", sa.BigInteger, nullable=False, server_default="0"),
+    # Most keys are made of the digest; the others have to be found, too.
+    sa.Index("ix_blobs_elsewhere", "storage_key", sqlite_where=ELSEWHERE, postgresql_where=ELSEWHERE),
 )
 
 # Which repository may serve which blob.
@@ -93,6 +99,8 @@ blob_links = sa.Table(
     sa.Column("repository_id", sa.ForeignKey(repositories.c.id, ondelete="CASCADE"), primary_key=True),
     sa.Column("digest", sa.ForeignKey(blobs.c.digest), primary_key=True, index=True),
     sa.Column("created_at", sa.BigInteger, nullable=False),
+    # When somebody last pushed it here once more, mounted it or asked (HEAD) whether it is here.
+    sa.Column("used_at", sa.BigInteger, nullable=False, server_default="0"),
 )
 
 manifests = sa.Table(
@@ -153,6 +161,44 @@ uploads = sa.Table(
     sa.Column("leased_until", sa.BigInteger, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("updated_at", sa.BigInteger, nullable=False, index=True),
+    # The digest that the request at work is about to commit: the collector keeps its hands off it.
+    sa.Column("committing", Name, index=True),
+)
+
+# Bytes that are being deleted; whoever comes with the same digest waits for that (`corereg.store.condemned`).
+condemned = sa.Table(
+    "condemned",
+    metadata,
+    sa.Column("storage_key", sa.Text, primary_key=True),
+    sa.Column("digest", Name, index=True),
+    sa.Column("leased_until", sa.BigInteger, nullable=False),
+)
+
+# Until when nothing may be collected, and for whose sake (a backup that goes on).
+collector_holds = sa.Table(
+    "collector_holds",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("until", sa.BigInteger, nullable=False),
+)
+
+# What was deleted, until the collector takes it. What one deletion took together has one `batch`.
+trash = sa.Table(
+    "trash",
+    metadata,
+    sa.Column("id", Serial, primary_key=True, autoincrement=True),
+    sa.Column("batch", sa.Text, nullable=False, index=True),
+    sa.Column("repository", Name, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("digest", Name, nullable=False),
+    sa.Column("media_type", sa.Text, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.LargeBinary),
+    sa.Column("tags", sa.Text, nullable=False),
+    sa.Column("deleted_at", sa.BigInteger, nullable=False, index=True),
+    sa.Column("deleted_by", sa.Text, nullable=False),
+    sa.Index("ix_trash_repository", "repository", "id"),
+    sqlite_autoincrement=True,
 )
 
 journal = sa.Table(

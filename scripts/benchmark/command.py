@@ -15,11 +15,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 
-from benchmark import lists, logins, memory, table
+from benchmark import lists, logins, memory, objects, table
 from benchmark.content import MIB, Content
+from benchmark.counter import Counting
 from benchmark.load import LoadError, Sample
 from benchmark.process import Server, ServerError
 from benchmark.rows import Row, Terms, every_row
@@ -41,6 +43,7 @@ Measure corereg beside other registries: alternating runs, medians, ratios. Need
   scripts/bench --memory                                     100 uploads and 100 downloads at once
   scripts/bench --lists                                      pages over 10,000 projects, 100,000 repositories and tags
   scripts/bench --logins                                     pulls while sign-ins queue
+  scripts/bench --objects                                    what a pushed blob costs at an S3 server: requests, bytes
 
 A peer NAME that asks for a password gets BENCH_NAME_USER and BENCH_NAME_PASSWORD from the environment.
 """
@@ -92,6 +95,7 @@ def parser(keys: Sequence[str]) -> argparse.ArgumentParser:
     add("--repositories", type=int, default=100_000, help="with --lists: repositories (100000)")
     add("--logins", action="store_true", help="measure pulls beside a queue of sign-ins instead")
     add("--people", type=int, default=600, help="with --logins: users that sign in, over all runs (600)")
+    add("--objects", action="store_true", help="measure pushes to an S3 server instead; a peer's {s3} is its URL")
     add("--dir", type=Path, help="where the servers keep their data: a local disk (a temporary folder)")
     add("--json", type=Path, metavar="FILE", help="write every figure there too")
     return found
@@ -119,6 +123,8 @@ def _chosen(options: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
         return _memory
     if options.lists:
         return _lists
+    if options.objects:
+        return _objects
     return _logins if options.logins else _speed
 
 
@@ -271,6 +277,68 @@ def _logins(options: argparse.Namespace) -> int:
     print(table.markdown(columns, lines))  # noqa: T201 - the result
     print(f"\nMedian kept: {kept:.0%}; {options.clients} clients signed in at once; {_conditions(options)}")  # noqa: T201 - the result
     return int(kept < logins.LEAST or longest > logins.LONGEST)
+
+
+def _objects(options: argparse.Namespace) -> int:
+    """Each registry on a bucket of its own at the same S3 server, behind a proxy that counts."""
+    python = str(Path(_corereg(options.corereg)).with_name("python"))
+    costs: dict[str, list[objects.Cost]] = {}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="corereg-bench-", dir=options.dir)))
+        store = stack.enter_context(objects.store(folder, python))
+        for start in _on_objects(options, folder):
+            with ExitStack() as one:
+                counting = one.enter_context(Counting(store))
+                target = start(one, f"http://{counting.address.host}:{counting.address.port}")
+                costs[target.name] = objects.measure(target, counting)
+    lines = [
+        [
+            name if number == 0 else "",
+            objects.name(cost),
+            f"{cost.requests:.1f}",
+            cost.methods,
+            f"{cost.overhead / 1024:.1f} KiB",
+            f"{cost.seconds * 1e3:.0f} ms",
+        ]
+        for name, found in costs.items()
+        for number, cost in enumerate(found)
+    ]
+    print(table.markdown(["", "pushed", "requests", "of them", "bytes beyond the blob's", "median"], lines))  # noqa: T201 - the result
+    return 0
+
+
+Starts = Callable[[ExitStack, str], Target]
+
+
+def _on_objects(options: argparse.Namespace, folder: Path) -> Iterator[Starts]:
+    """Ways to start each registry on the store behind a URL."""
+    corereg = _corereg(options.corereg)
+    password = f"Bench-1-{secrets.token_urlsafe()}"
+
+    def own(stack: ExitStack, url: str, kind: str) -> Target:
+        objects.make_bucket(Address.of(url), "corereg")
+        command = [corereg, "serve", "--data", "{dir}", "--port", "{port}", "--server", kind, "--workers", "1"]
+        environment = {
+            **objects.KEYS,
+            "COREREG_ADMIN_PASSWORD": password,
+            "COREREG__PLUGINS": options.plugins or "storage_s3,accounts",
+            "COREREG__STORAGE__URL": f"s3://corereg?endpoint={url}&region=us-east-1",
+        }
+        server = _start(stack, Server(f"corereg ({kind})", command, folder, environment))
+        return Target(server.name, server.address, "corereg", "admin", password, server)
+
+    def other(stack: ExitStack, url: str, name: str, command: str) -> Target:
+        objects.make_bucket(Address.of(url), "peer")
+        words = [word.replace("{s3}", url) for word in shlex.split(command)]
+        server = _start(stack, Server(name, words, folder, {**objects.KEYS, "OTEL_TRACES_EXPORTER": "none"}))
+        return Target(name, server.address, "peer", *_credentials(name), server)
+
+    if not options.no_corereg:
+        for kind in options.server or ["hypercorn"]:
+            yield partial(own, kind=kind)
+    for peer in options.peer_command:
+        name, _, command = peer.partition("=")
+        yield partial(other, name=name, command=command)
 
 
 # ------------------------------------------------------------------------------------------------------------- targets
