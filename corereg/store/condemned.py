@@ -23,11 +23,13 @@ from corereg.store.schema import blob_links, blobs, collector_holds, condemned, 
 from corereg.store.storage import BLOBS, Stat, Storage, StorageUnavailable
 
 SECOND = 1_000_000
-LEASE = 180 * SECOND
+LEASE = 120 * SECOND
 """Microseconds one batch may take to be deleted; so long pushes of its digests are put off when its process dies."""
 MARGIN = 60 * SECOND
 """No deletion begins so shortly before the lease ends, and none that failed is repeated so soon: it would still be
 under way."""
+ONE = 15 * SECOND
+"""Microseconds one deletion may take to begin: a push that ends what somebody left takes no longer lease than that."""
 PATIENCE = 10.0
 """Seconds a push waits for the deletion of the bytes it brings."""
 
@@ -195,8 +197,9 @@ class Condemned:
             while rows := await self.database.rows(OF_DIGEST, digest=digest):
                 for key, until in rows:
                     at = now()
-                    if until < at and await self.database.execute(TAKE, key=key, at=at, until=at + LEASE):
-                        await self.delete(Doomed(key, digest, at + LEASE))
+                    lease = at + MARGIN + ONE
+                    if until < at and await self.database.execute(TAKE, key=key, at=at, until=lease):
+                        await self.delete(Doomed(key, digest, lease))
                 await anyio.sleep(0.02)
             return
         message = (
