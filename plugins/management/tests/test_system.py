@@ -81,6 +81,7 @@ async def test_health(as_nobody, monkeypatch) -> None:
     assert [(each["name"], each["status"]) for each in found["components"]] == [
         ("core", "healthy"),
         ("database", "healthy"),
+        ("jobservice", "healthy"),
         ("registry", "healthy"),
     ]
 

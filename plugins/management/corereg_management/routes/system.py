@@ -17,6 +17,7 @@ from corereg import (
     SIGNED_IN,
     Action,
     BadRequest,
+    DatabaseError,
     Missing,
     Registry,
     Request,
@@ -31,6 +32,7 @@ from corereg import (
 )
 from corereg_management import documents
 from corereg_management.documents import rfc3339
+from corereg_management.job_documents import node_document
 from corereg_management.switches import BANNER, READ_ONLY
 
 API = "/api/v2.0"
@@ -61,7 +63,7 @@ class SystemRoutes:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._looked_at = 0
-        self._health = documents.Health("healthy", [])
+        self._health = documents.Health("healthy", [], [])
         self._looking = anyio.Lock()
 
     def routes(self) -> Sequence[Route]:
@@ -112,15 +114,28 @@ class SystemRoutes:
         return self._health
 
     async def _look(self) -> documents.Health:
-        found = {"core": "", "database": "", "registry": ""}
-        if not await self._database_answers():
-            found["database"] = "the database does not answer"
+        found = {"core": "", "database": "", "jobservice": "", "registry": ""}
+        nodes: list[documents.NodeState] = []
+        if await self._database_answers():
+            found["jobservice"], nodes = await self._nodes()
+        else:
+            found["database"] = found["jobservice"] = "the database does not answer"
         if not await self._storage_answers():
             found["registry"] = "the storage does not answer"
         components = [
             documents.Component(name, "unhealthy" if error else "healthy", error) for name, error in found.items()
         ]
-        return documents.Health("unhealthy" if any(found.values()) else "healthy", components)
+        return documents.Health("unhealthy" if any(found.values()) else "healthy", components, nodes)
+
+    async def _nodes(self) -> tuple[str, list[documents.NodeState]]:
+        """What is wrong with the jobs, and the processes. This one counts though its first heartbeat be on its way."""
+        try:
+            with anyio.fail_after(PATIENCE):
+                nodes = await self._registry.nodes.all()
+        except (DatabaseError, TimeoutError):
+            return "the database does not answer", []
+        works = self._registry.config.jobs.slots or any(node.alive and node.slots for node in nodes)
+        return "" if works else "no process takes jobs", [node_document(node) for node in nodes]
 
     async def _database_answers(self) -> bool:
         with anyio.move_on_after(PATIENCE):
