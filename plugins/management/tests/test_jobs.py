@@ -287,9 +287,12 @@ async def test_a_node_that_was_lost(opened: Any) -> None:
 
 async def test_nobody_does_jobs(opened: Any) -> None:
     api = await opened(jobs=JobsConfig(slots=0))
+    with anyio.fail_after(30):
+        while not await api.get("/nodes"):
+            await anyio.sleep(0.05)
     health = await api.get("/health")
     assert health["status"] == "unhealthy"
-    assert {"name": "jobservice", "status": "unhealthy", "error": "no process takes jobs"} in health["components"]
+    assert {"name": "jobservice", "status": "unhealthy", "error": "no process runs jobs"} in health["components"]
 
 
 # ---- garbage collection ----

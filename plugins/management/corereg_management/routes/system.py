@@ -19,6 +19,7 @@ from corereg import (
     BadRequest,
     DatabaseError,
     Missing,
+    Node,
     Registry,
     Request,
     Response,
@@ -52,6 +53,8 @@ TO_EVERYBODY = frozenset(
 PROBE = "sha256:" + "0" * 64
 PATIENCE = 5.0
 """Seconds a part may take to answer before it counts as unhealthy."""
+LATE = 900.0
+"""Seconds the first event that a reader of the journal has not seen may be old."""
 FRESH = 2_000_000
 """Microseconds a look at the parts of the registry is used again: anybody may ask, and as often as they like."""
 _host = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?\Z")
@@ -114,33 +117,45 @@ class SystemRoutes:
         return self._health
 
     async def _look(self) -> documents.Health:
-        found = {"core": "", "database": "", "jobservice": "", "registry": ""}
-        nodes: list[documents.NodeState] = []
-        if await self._database_answers():
-            found["jobservice"], nodes = await self._nodes()
+        found = {"core": "", "database": "", "registry": "", "jobservice": "", "journal": ""}
+        nodes: Sequence[Node] = []
+        if not await self._database_answers():
+            found |= dict.fromkeys(("database", "jobservice", "journal"), "the database does not answer")
         else:
-            found["database"] = found["jobservice"] = "the database does not answer"
+            found["jobservice"], nodes = await self._jobs_run()
+            found["journal"] = await self._journal_is_read()
         if not await self._storage_answers():
             found["registry"] = "the storage does not answer"
         components = [
             documents.Component(name, "unhealthy" if error else "healthy", error) for name, error in found.items()
         ]
-        return documents.Health("unhealthy" if any(found.values()) else "healthy", components, nodes)
-
-    async def _nodes(self) -> tuple[str, list[documents.NodeState]]:
-        """What is wrong with the jobs, and the processes. This one counts though its first heartbeat be on its way."""
-        try:
-            with anyio.fail_after(PATIENCE):
-                nodes = await self._registry.nodes.all()
-        except (DatabaseError, TimeoutError):
-            return "the database does not answer", []
-        works = self._registry.config.jobs.slots or any(node.alive and node.slots for node in nodes)
-        return "" if works else "no process takes jobs", [node_document(node) for node in nodes]
+        return documents.Health(
+            "unhealthy" if any(found.values()) else "healthy", components, [node_document(node) for node in nodes]
+        )
 
     async def _database_answers(self) -> bool:
         with anyio.move_on_after(PATIENCE):
             return await self._registry.ready()
         return False
+
+    async def _jobs_run(self) -> tuple[str, Sequence[Node]]:
+        """What is wrong with the processes that run jobs, and all of them; a registry that has just begun has none."""
+        try:
+            nodes = await self._registry.nodes.all()
+        except DatabaseError:
+            return "the database does not answer", []
+        works = not nodes or any(node.alive and node.slots for node in nodes)
+        return "" if works else "no process runs jobs", nodes
+
+    async def _journal_is_read(self) -> str:
+        """What is wrong with those that read the journal: audit, quotas, webhooks."""
+        try:
+            behind = await self._registry.journal.behind()
+        except DatabaseError:
+            return "the database does not answer"
+        here = self._registry.plugins.observers()
+        late = sorted(reader for reader, (_, age) in behind.items() if reader in here and age > LATE)
+        return f"far behind: {', '.join(late)}" if late else ""
 
     async def _storage_answers(self) -> bool:
         try:
