@@ -12,7 +12,7 @@ import os
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,21 +88,20 @@ def write(folder: Path, live: int, dead: int, *, files: bool = False) -> None:
             "INSERT INTO blob_links (repository_id, digest, created_at) VALUES (?, ?, ?)",
             ((owner, each, at) for each, owner in rows()),
         )
-        images = [(number, first + number // MANIFESTS) for number in range(live // LAYERS)]
-        body = b"{}" + b" " * 1500
-        database.executemany(
-            "INSERT INTO manifests (repository_id, digest, media_type, size, body, created_at)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            ((owner, digest(number, f"{name} m"), IMAGE, len(body), body, at) for number, owner in images),
-        )
-        database.executemany(
-            "INSERT INTO manifest_members (repository_id, member, digest, kind) VALUES (?, ?, ?, 'blob')",
-            (
-                (owner, digest(number * LAYERS + layer, f"{name} l"), digest(number, f"{name} m"))
-                for number, owner in images
-                for layer in range(LAYERS)
-            ),
-        )
+        for number in range(live // LAYERS):
+            layers = [digest(number * LAYERS + layer, f"{name} l") for layer in range(LAYERS)]
+            body = image(layers)
+            image_digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+            owner = first + number // MANIFESTS
+            database.execute(
+                "INSERT INTO manifests (repository_id, digest, media_type, size, body, created_at)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (owner, image_digest, IMAGE, len(body), body, at),
+            )
+            database.executemany(
+                "INSERT INTO manifest_members (repository_id, member, digest, kind) VALUES (?, ?, ?, 'blob')",
+                ((owner, each, image_digest) for each in layers),
+            )
     database.close()
     if files:
         for number in range(dead):
@@ -110,6 +109,14 @@ def write(folder: Path, live: int, dead: int, *, files: bool = False) -> None:
             path.parent.mkdir(parents=True)
             path.write_bytes(b"x" * SIZE)
             os.utime(path, (at / 1e6, at / 1e6))
+
+
+def image(layers: Sequence[str]) -> bytes:
+    """A manifest of `layers`, the first of which is its config."""
+    described = [{"mediaType": "application/octet-stream", "digest": each, "size": SIZE} for each in layers]
+    return json.dumps(
+        {"schemaVersion": 2, "mediaType": IMAGE, "config": described[0], "layers": described[1:]}
+    ).encode()
 
 
 def key_of(name: str) -> str:
