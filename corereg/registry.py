@@ -84,7 +84,7 @@ class Registry:
             lifetime=config.tokens.lifetime,
             leeway=config.tokens.leeway,
         )
-        self.catalog = Catalog(self.database)
+        self.catalog = Catalog(self.database, kept=max(0, config.gc.kept - config.gc.grace))
         self.uploads = Uploads(
             self.database,
             self.storage,
