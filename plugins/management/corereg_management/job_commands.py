@@ -355,6 +355,9 @@ def gc_group() -> None:
 
 def _options(function: Any) -> Any:
     for option in (
+        click.option(
+            "--time-limit", type=click.IntRange(min=1), metavar="SECONDS", help="End by itself after so long."
+        ),
         click.option("--workers", type=click.IntRange(1, 10), help="Blobs that are deleted at once."),
         click.option("--delete-untagged", "--untagged", is_flag=True, help="Take manifests without a tag, too."),
         click.option("--dry-run", is_flag=True, help="Only say what would be taken."),
@@ -363,21 +366,16 @@ def _options(function: Any) -> Any:
     return function
 
 
-def _given(*, dry_run: bool, delete_untagged: bool, workers: int | None) -> dict[str, Any]:
-    return {
-        "dry_run": dry_run,
-        "delete_untagged": delete_untagged,
-        **({} if workers is None else {"workers": workers}),
-    }
+def _set(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 @remote.command(gc_group, "run")
 @_options
 @click.option("--wait", is_flag=True, help="Follow it to its end.")
-def run_collection(at: remote.Remote, *, dry_run: bool, delete_untagged: bool, workers: int | None, wait: bool) -> None:
+def run_collection(at: remote.Remote, *, wait: bool, **options: Any) -> None:
     """Collect garbage now. While a collection is under way it is that one."""
-    given = _given(dry_run=dry_run, delete_untagged=delete_untagged, workers=workers)
-    body = {"schedule": {"type": "Manual"}, "parameters": given}
+    body = {"schedule": {"type": "Manual"}, "parameters": _set(options)}
     _started(at, int(at.api.created("/system/gc/schedule", body)), wait=wait)
 
 
@@ -414,9 +412,7 @@ def stop_collection(at: remote.Remote, collection: int) -> None:
 @remote.command(gc_group, "schedule")
 @click.argument("when", required=False)
 @_options
-def schedule_collection(
-    at: remote.Remote, when: str | None, *, dry_run: bool, delete_untagged: bool, workers: int | None
-) -> None:
+def schedule_collection(at: remote.Remote, when: str | None, **options: Any) -> None:
     """Show or choose when garbage is collected: hourly, daily, weekly, never, or a cron of six fields in UTC."""
     if when is None:
         found = at.api.get("/system/gc/schedule")
@@ -427,7 +423,7 @@ def schedule_collection(
         at.done(sentence if following else "garbage is collected only by hand", found, name="id")
         return
     form = _form(when)
-    given = _given(dry_run=dry_run, delete_untagged=delete_untagged, workers=workers)
+    given = _set(options)
     at.api.put("/system/gc/schedule", {"schedule": form, "parameters": given})
     never = form["type"] == "None"
     sentence = "garbage is collected only by hand now" if never else f"garbage is collected {when} now"
