@@ -39,7 +39,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     pool_id: str
     job_name: str
     job_id: str
-    start_at: str | UnsetType
+    start_at: str | UnsetType = UNSET
     check_in: str
     checkin_at: str
 
@@ -139,7 +139,7 @@ class JobExecution(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, int]
     start_time: str
     update_time: str
-    end_time: str | UnsetType
+    end_time: str | UnsetType = UNSET
 
 
 class JobTask(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,14 +154,14 @@ class JobTask(msgspec.Struct, frozen=True, kw_only=True):
     node: str
     phase: str
     done: int
-    total: int | UnsetType
+    total: int | UnsetType = UNSET
     size: int
     parameters: dict[str, Any]
     result: dict[str, Any]
     creation_time: str
     update_time: str
-    start_time: str | UnsetType
-    end_time: str | UnsetType
+    start_time: str | UnsetType = UNSET
+    end_time: str | UnsetType = UNSET
 
 
 class JobLine(msgspec.Struct, frozen=True):

@@ -64,7 +64,7 @@ class JobRoutes:
         start = Action("jobservice-monitor", "create")
         return [
             self._route("GET", jobs, self.list_jobs, WATCH, "List what was started, the newest first."),
-            self._route("POST", jobs, self.start_job, WATCH, "Start a job."),
+            self._route("POST", jobs, self.start_job, WATCH, "Start a job.", 404),
             self._route("GET", f"{jobs}/schedules", self.list_job_schedules, WATCH, "List schedules and next runs."),
             self._route("PUT", f"{jobs}/schedules/{{kind}}", self.schedule_job, start, "Choose when a job starts."),
             self._route("GET", f"{jobs}/{{execution_id}}", self.get_job, WATCH, "Get what was started."),
