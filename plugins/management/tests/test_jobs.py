@@ -11,11 +11,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from corereg import Grant, Job, Registry, Task, hookimpl
-from corereg.config import GCConfig, JobsConfig
-from corereg.store.jobs import ENDED
-from corereg.store.nodes import Nodes
-from corereg.store.schema import nodes as table
+from corereg import Config, Grant, Job, Registry, Task, hookimpl
 from corereg.testing.client import Credentials, expect
 from corereg.testing.registry import Person
 
@@ -23,6 +19,12 @@ pytestmark = pytest.mark.anyio
 
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 PASSWORD = "a password for tests only"
+ENDED = {"Success", "Error", "Stopped"}
+
+
+def slots(number: int) -> Any:
+    """The configuration of a process that does so many tasks at once."""
+    return msgspec.structs.replace(Config().jobs, slots=number)
 
 
 class Works:
@@ -142,7 +144,7 @@ async def test_a_paused_queue_begins_nothing_and_a_resumed_one_does(opened: Any)
 
 async def test_what_waits_is_stopped_and_what_runs_is_not(opened: Any) -> None:
     works = Works()
-    api = await opened(works, jobs=JobsConfig(slots=1))
+    api = await opened(works, jobs=slots(1))
     running, _ = await begun(api, works)
     waiting = (await api.answer("POST", "/jobs", {"kind": "WORK"})).headers["location"].rpartition("/")[2]
     await api.call("PUT", "/jobservice/queues/WORK", 200, {"action": "stop"})
@@ -153,7 +155,7 @@ async def test_what_waits_is_stopped_and_what_runs_is_not(opened: Any) -> None:
 
 
 async def test_all_queues_at_once_and_the_schedules_with_them(opened: Any) -> None:
-    api = await opened(Works(), jobs=JobsConfig(slots=0))
+    api = await opened(Works(), jobs=slots(0))
     assert await api.get("/schedules/all/paused") == {"paused": False}
     await api.call("PUT", "/jobservice/queues/all", 200, {"action": "pause"})
     queues = await api.get("/jobservice/queues")
@@ -272,8 +274,9 @@ async def test_a_node_that_was_lost(opened: Any) -> None:
     with anyio.fail_after(30):
         while not await api.get("/nodes"):
             await anyio.sleep(0.05)
-    lost = Nodes(api.registry.database, version="1", slots=1)
+    lost = type(api.registry.nodes)(api.registry.database, version="1", slots=1)
     await lost.beat()
+    table = sa.table("nodes", sa.column("id"), sa.column("seen_at", sa.BigInteger))
     long_ago = sa.update(table).where(table.c.id == lost.id).values(seen_at=table.c.seen_at - 60_000_000)
     async with api.registry.database.transaction() as tx:
         await tx.execute(long_ago)
@@ -286,7 +289,7 @@ async def test_a_node_that_was_lost(opened: Any) -> None:
 
 
 async def test_nobody_does_jobs(opened: Any) -> None:
-    api = await opened(jobs=JobsConfig(slots=0))
+    api = await opened(jobs=slots(0))
     with anyio.fail_after(30):
         while not await api.get("/nodes"):
             await anyio.sleep(0.05)
@@ -307,7 +310,7 @@ async def collected(api: Any, parameters: Mapping[str, Any]) -> Any:
 
 
 async def test_garbage_is_collected(opened: Any) -> None:
-    api = await opened(gc=GCConfig(grace=0))
+    api = await opened(gc=msgspec.structs.replace(Config().gc, grace=0))
     await api.push("library/app", "v1")
     await api.push("library/app", "v2")
     await api.call("DELETE", api.of("library/app", "v1", "tags", "v1"))
@@ -423,7 +426,7 @@ MAY: dict[tuple[str, str], list[tuple[str, str, Any]]] = {
 async def test_who_has_one_right_may_that_and_nothing_else(opened: Any, people: Any, right: Any) -> None:
     given = () if right is None else (Grant("system", right[0], frozenset({right[1]})),)
     people["one"] = Person(PASSWORD, grants=given)
-    api = await opened(jobs=JobsConfig(slots=0))
+    api = await opened(jobs=slots(0))
     async with type(api)(api.registry, Credentials("one", PASSWORD)).client as client:
         for needed, calls in MAY.items():
             for method, path, body in calls:
@@ -436,7 +439,7 @@ async def test_jobs_are_started_by_those_who_may_start_that_kind(opened: Any, pe
     watch = Grant("system", "jobservice-monitor", frozenset({"list", "stop"}))
     people["watcher"] = Person(PASSWORD, grants=(watch,))
     people["collector"] = Person(PASSWORD, grants=(watch, Grant("system", "garbage-collection", frozenset({"create"}))))
-    api = await opened(Works(), jobs=JobsConfig(slots=0))
+    api = await opened(Works(), jobs=slots(0))
     collection, work = {"kind": "GARBAGE_COLLECTION"}, {"kind": "WORK"}
     for who, body, status in (
         ("watcher", collection, 403),
