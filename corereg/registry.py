@@ -29,8 +29,9 @@ from corereg.store.journal import Journal
 from corereg.store.keys import Keys
 from corereg.store.measured import measure
 from corereg.store.nodes import Nodes
+from corereg.store.revisions import Version
 from corereg.store.rights import KEYS, Rights
-from corereg.store.schema import CORE, Schema, Version, upgrade, versions
+from corereg.store.schema import CORE, Schema, upgrade, versions
 from corereg.store.settings import SUBJECT as SETTINGS
 from corereg.store.settings import Settings
 from corereg.store.storage import Storage
@@ -72,7 +73,7 @@ class Registry:
             self.plugins: Plugins = load(wanted, config.tables)
         config.check_tables(each.name for each in self.plugins)
         with _given(config, "database", "url"):
-            self.database: Database = connect(config.database_url)
+            self.database: Database = connect(config.database_url, config.database)
         self.database.measure(self.metrics, self.tracer)
         with _given(config, "storage", "url"):
             self.storage: Storage = self.plugins.storage(config.storage_url)

@@ -45,6 +45,9 @@ access = logging.getLogger("corereg.access")
 GONE = 499
 """What is counted for a request whose client left, or was cut off, before there was an answer (nginx's number)."""
 
+FAILURES = 400
+"""Statuses from here on are told with the request's id, whatever was asked."""
+
 _plain_id = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}\Z")
 """Ids of clients that can be shown as they are."""
 
@@ -98,6 +101,8 @@ class App:
         self._tracer = registry.tracer
         self._log_access = registry.config.log.access
         self._requests = registry.metrics.requests
+        # A pull that went well is asked about by nobody, where nothing was written down of it: a header less.
+        self._tells = self._log_access or self._tracer.on
         prefix = str(uuid.uuid4())[:24].encode()
         self._made = (b"%s%012x" % (prefix, number) for number in count(1))
         """New ids of requests, which look like UUIDs: to make a random one each time would slow a pull."""
@@ -140,7 +145,8 @@ class App:
                 response = await begin(request, await answer)
             except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer, the operator a line
                 response = self._excused(request, error)
-            response.headers.append((b"x-request-id", request.number))
+            if given is not None or response.status >= FAILURES or self._tells or not request.path.startswith(PREFIX):
+                response.headers.append((b"x-request-id", request.number))
             header = unsendable(response)
             if header is not None:
                 response = await self._unsent(request, response, header)
