@@ -149,7 +149,11 @@ class Registry:
             quiet=True,
         )
         collection = Job(
-            kind="GARBAGE_COLLECTION", title="Take back what nothing needs", handler=self._collect, single=True
+            kind="GARBAGE_COLLECTION",
+            title="Take back what nothing needs",
+            handler=self._collect,
+            single=True,
+            parameters=CollectOptions,
         )
         owners: dict[str, str] = {}
         for owner, job in [("the core", housekeeping), ("the core", collection), *self.plugins.jobs(self)]:
