@@ -26,8 +26,9 @@ from corereg.store.jobs import Failed, History, Job, Queue, Schedules, Task
 from corereg.store.journal import Journal
 from corereg.store.keys import Keys
 from corereg.store.nodes import Nodes
+from corereg.store.revisions import Version
 from corereg.store.rights import KEYS, Rights
-from corereg.store.schema import CORE, Schema, Version, upgrade, versions
+from corereg.store.schema import CORE, Schema, upgrade, versions
 from corereg.store.settings import SUBJECT as SETTINGS
 from corereg.store.settings import Settings
 from corereg.store.storage import Storage
@@ -65,7 +66,7 @@ class Registry:
             self.plugins: Plugins = load(wanted, config.tables)
         config.check_tables(each.name for each in self.plugins)
         with _given(config, "database", "url"):
-            self.database: Database = connect(config.database_url)
+            self.database: Database = connect(config.database_url, config.database)
         with _given(config, "storage", "url"):
             self.storage: Storage = self.plugins.storage(config.storage_url)
         self.schemas: list[Schema] = [CORE, *self.plugins.schemas()]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from corereg.cli.context import CommandContext
 from corereg.cli.table import table
 from corereg.cli.words import Words
+
+if TYPE_CHECKING:  # for the type alone: `corereg --help` loads no database
+    from corereg.store.revisions import Version
 
 
 @click.group(cls=Words)
@@ -22,15 +26,19 @@ def current(place: CommandContext) -> None:
     """Show where the tables of the core and of each plugin stand. Changes nothing."""
     from corereg.registry import Registry
     from corereg.server.run import stand
-    from corereg.store.schema import Version
 
     found: Sequence[Version] = place.loop(lambda: stand(Registry(place.config)))
-    rows = [
-        (each.name, each.current or "none", each.head or "none", "current" if each.is_current else "to be upgraded")
-        for each in found
-    ]
+    rows = [(each.name, each.current or "none", each.head or "none", _state(each)) for each in found]
     for line in table(("TABLES", "REVISION", "NEWEST", "STATE"), rows):
         click.echo(line)
+
+
+def _state(version: Version) -> str:
+    if version.is_current:
+        return "current"
+    if version.broken:
+        return f"too new for this release, since {version.broken}"
+    return "newer than this release" if version.newer else "to be upgraded"
 
 
 @db.command()

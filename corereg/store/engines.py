@@ -6,18 +6,22 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
+from corereg.config import DatabaseConfig
 from corereg.store.database import Database, DatabaseUnavailable
 from corereg.store.postgres import PostgresDatabase
 from corereg.store.sqlite import SQLiteDatabase
 
 
-def connect(url: str) -> Database:
-    """The database behind a URL: ``sqlite:/path/to/file``, ``sqlite::memory:`` or ``postgresql://...``."""
+def connect(url: str, options: DatabaseConfig | None = None) -> Database:
+    """The database behind a URL: ``sqlite:/path/to/file``, ``sqlite::memory:`` or ``postgresql://...``.
+
+    `options` is what else the configuration says of a PostgreSQL.
+    """
     scheme, _, rest = url.partition(":")
     if scheme == "sqlite":
         path = rest.removeprefix("///") if rest.startswith("////") else rest.removeprefix("//")
         return SQLiteDatabase(Path(path) if path not in {"", "/", ":memory:"} else None)
     if scheme in {"postgresql", "postgres"}:
-        return PostgresDatabase(make_url(f"postgresql:{rest}"))
+        return PostgresDatabase(make_url(f"postgresql:{rest}"), options)
     message = f"no database for {scheme!r}; use sqlite:/path/to/file or postgresql://user@host/name"
     raise DatabaseUnavailable(message)

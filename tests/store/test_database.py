@@ -16,9 +16,9 @@ from sqlalchemy.exc import DBAPIError
 from corereg.store import sqlite as module
 from corereg.store.database import Conflict, Database, DatabaseFull, DatabaseUnavailable, Query, ValueRefused
 from corereg.store.engines import connect
-from corereg.store.postgres import translated
 from corereg.store.schema import CORE, metadata, repositories, upgrade, versions
 from corereg.store.scopes import covered
+from corereg.store.sqlstates import translated
 
 pytestmark = pytest.mark.anyio
 

@@ -13,7 +13,7 @@ from corereg.store import journal as module
 from corereg.store.journal import Happening, Journal
 from corereg.testing.registry import scratch
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("every_database")]
 
 
 class Listener:

@@ -19,7 +19,7 @@ from corereg.store.schema import uploads as table
 from corereg.store.uploads import Upload, Uploads
 from corereg.testing.registry import scratch
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("every_database")]
 
 WHO = "user:alice"
 WHERE = "demo/app"
