@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 import subprocess
 import time
 from collections.abc import Mapping
@@ -15,32 +14,10 @@ import httpx2
 from corereg import Config, Registry
 from corereg.config import DatabaseConfig, JobsConfig, StorageConfig
 from corereg.testing.serving import ADMINISTRATOR, PASSWORD, Served, free_port
+from examples.cluster.cluster import nginx_conf
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "cluster"
 PLUGINS = ("storage_fs", "accounts")
 WORKS = Path(__file__).with_name("works.py")
-NGINX = """\
-worker_processes 1;
-daemon off;
-pid {folder}/nginx.pid;
-error_log {folder}/nginx.log;
-events {{ worker_connections 1024; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    upstream registry {{
-        {servers}
-    }}
-    server {{
-        listen 127.0.0.1:{port};
-        include {example}/proxy.conf;
-    }}
-}}
-"""
 
 
 class Proxy:
@@ -50,9 +27,8 @@ class Proxy:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         folder.mkdir()
-        servers = "\n        ".join(f"server 127.0.0.1:{port} fail_timeout=1s;" for port in ports)
         config = folder / "nginx.conf"
-        config.write_text(NGINX.format(folder=folder, servers=servers, port=self.port, example=EXAMPLE))
+        config.write_text(nginx_conf(folder, self.port, ports))
         self._log = folder / "nginx.log"
         self._process = subprocess.Popen([program, "-c", str(config), "-e", str(self._log)])
         until = time.monotonic() + 20
@@ -156,7 +132,3 @@ def token(url: str, *scopes: str, user: str = ADMINISTRATOR, password: str = PAS
 
 def client(url: str, bearer: str) -> httpx2.Client:
     return httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {bearer}"}, timeout=30)
-
-
-def remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
