@@ -58,6 +58,7 @@ if TYPE_CHECKING:  # for type checkers and editors; the same names as in _HOME b
     from corereg.store.settings import Setting
     from corereg.store.storage import (
         BLOBS,
+        UPLOADS,
         Capability,
         KeyMissing,
         Stat,
@@ -161,6 +162,7 @@ _HOME = {
     "within": "corereg.store.scopes",
     "Setting": "corereg.store.settings",
     "BLOBS": "corereg.store.storage",
+    "UPLOADS": "corereg.store.storage",
     "Capability": "corereg.store.storage",
     "KeyMissing": "corereg.store.storage",
     "Stat": "corereg.store.storage",
@@ -184,6 +186,7 @@ __all__ = [
     "OPEN",
     "SIGNED_IN",
     "SYSTEM",
+    "UPLOADS",
     "Action",
     "Artifact",
     "BadRequest",
