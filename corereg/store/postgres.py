@@ -82,7 +82,7 @@ class PostgresDatabase(Database):
         self._pooler = options.statement_cache_size == 0
         self._dialect: sa.Dialect = dialect.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy gives it no types
         self._compiled: dict[Query, Compiled] = {}
-        self.pool = Pool(
+        self.connections = Pool(
             self._connect,
             size=options.pool_size,
             overflow=options.pool_overflow,
@@ -90,6 +90,10 @@ class PostgresDatabase(Database):
             recycle=options.recycle,
         )
         self._listener = Listener(self._connect)
+
+    def pool(self) -> Mapping[str, int]:
+        kept = self.connections
+        return {"idle": kept.idle, "used": kept.open - kept.idle, "waiting": kept.waiting}
 
     async def open(self) -> None:
         async def lent() -> Any:
@@ -159,7 +163,7 @@ class PostgresDatabase(Database):
 
     async def close(self) -> None:
         await self._listener.close()
-        await self.pool.close()
+        await self.connections.close()
 
     def insert(self, table: sa.Table) -> postgresql.Insert:
         return postgresql.insert(table)
@@ -179,7 +183,7 @@ class PostgresDatabase(Database):
                 if not self._failed(connection, error) or last:
                     raise self.told(error) from error
             else:
-                self.pool.give(connection)
+                self.connections.give(connection)
                 return found
         raise AssertionError  # the second time returns or raises
 
@@ -232,20 +236,20 @@ class PostgresDatabase(Database):
 
     async def _take(self) -> Connection:
         try:
-            return await self.pool.take()
+            return await self.connections.take()
         except Exception as error:
             raise self.told(error) from error
 
     def _failed(self, connection: Connection, error: BaseException) -> bool:
         """Give back a connection on which something failed outside a transaction; whether another may do better."""
         if broken(error) or connection.raw.is_closed():
-            self.pool.drop(connection)
-            self.pool.forget()
+            self.connections.drop(connection)
+            self.connections.forget()
             return not isinstance(error, TimeoutError)  # a second one would take as long
         if isinstance(error, Exception):
-            self.pool.give(connection)
+            self.connections.give(connection)
             return outdated(error)
-        self.pool.drop(connection)  # cancelled, and the answer is still to come
+        self.connections.drop(connection)  # cancelled, and the answer is still to come
         return False
 
     def told(self, error: BaseException) -> BaseException:
@@ -265,7 +269,7 @@ class PostgresDatabase(Database):
                 committed = True
             finally:
                 if committed:
-                    self.pool.give(connection)
+                    self.connections.give(connection)
                 else:
                     await self._roll_back(connection)
 
@@ -317,10 +321,10 @@ class PostgresDatabase(Database):
             clean = False
         finally:
             if clean:
-                self.pool.give(connection)
+                self.connections.give(connection)
             else:
-                self.pool.drop(connection)
-                self.pool.forget()
+                self.connections.drop(connection)
+                self.connections.forget()
 
     async def lock(self, tx: Transaction, name: str) -> None:
         await tx.rows(LOCK, name=name)

@@ -26,6 +26,7 @@ from corereg.store.engines import connect
 from corereg.testing.client import Application, Credentials, RegistryClient, Tokens
 from corereg.testing.postgres import Databases, Server, binaries
 from corereg.testing.registry import Person, may, scratch
+from corereg.testing.serving import Served
 
 PASSWORD = "a password for tests only"
 OTHER = "other"
@@ -168,6 +169,7 @@ def _chosen_database(pytestconfig: pytest.Config, request: pytest.FixtureRequest
     databases = request.getfixturevalue("postgres_databases")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry_module, "connect", partial(connect_elsewhere, databases))
+        patch.setattr(Served, "elsewhere", staticmethod(databases.of))
         yield
 
 

@@ -247,6 +247,14 @@ def test_a_database_nobody_knows() -> None:
         connect("mysql://localhost/registry")
 
 
+@pytest.mark.parametrize("url", ["postgresql://me:secret@one:1,two:2/name", "postgresql://me:secret@one:x/name"])
+def test_a_url_that_cannot_be_read_is_not_quoted(url: str) -> None:
+    with pytest.raises(DatabaseUnavailable, match=r"\?host=one,two") as caught:
+        connect(url)
+    assert "secret" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
 @pytest.fixture
 async def chosen(database: Database, corereg_database: str | None) -> AsyncIterator[Database]:
     """The database of ``--corereg-database``, where one is named."""

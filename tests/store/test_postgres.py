@@ -246,17 +246,17 @@ async def test_a_pool_of_which_all_are_busy_makes_wait_and_then_says_so(url: str
     async with anyio.create_task_group() as group:
         group.start_soon(hold)
         group.start_soon(hold)
-        while database.pool.open < 2 or database.pool.idle:
+        while database.connections.open < 2 or database.connections.idle:
             await anyio.sleep(0.01)
         with pytest.raises(DatabaseUnavailable, match="all 2 connections"):
             await database.rows(NAMES)
         group.start_soon(database.rows, NAMES)
-        while not database.pool.waiting:
+        while not database.connections.waiting:
             await anyio.sleep(0.01)
         free.set()
-    assert (database.pool.open, database.pool.idle, database.pool.waiting) == (1, 1, 0)
+    assert (database.connections.open, database.connections.idle, database.connections.waiting) == (1, 1, 0)
     await database.close()
-    assert database.pool.open == 0
+    assert database.connections.open == 0
 
 
 async def test_who_gives_up_waiting_takes_no_connection_along(url: str) -> None:
@@ -280,10 +280,10 @@ async def test_an_old_connection_is_replaced(url: str, monkeypatch: pytest.Monke
     await database.open()
     first = (await database.rows(PROCESS))[0][0]
     assert (await database.rows(PROCESS))[0][0] == first
-    for connection in database.pool._idle:
+    for connection in database.connections._idle:
         connection.born -= 101
     assert (await database.rows(PROCESS))[0][0] != first
-    assert database.pool.open == 1
+    assert database.connections.open == 1
     await database.close()
 
 
@@ -367,7 +367,7 @@ async def test_a_cancelled_transaction_leaves_nothing(database: Database) -> Non
     with anyio.fail_after(5):
         await database.execute(INSERT, repository="c")
     assert await names(database) == ["c"]
-    assert database.pool.open == database.pool.idle
+    assert database.connections.open == database.connections.idle
 
 
 async def test_what_is_no_word_of_the_database_is_no_outage(database: Database) -> None:
