@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from corereg.testing.plugin import start_postgres
 from corereg.testing.postgres import Databases, Server
+from corereg.testing.serving import free_port
+from examples.cluster.cluster import until_answers
 from tests.clients.tools import missing
 
+from .faults import Faults
 from .nodes import Cluster
 
 
@@ -37,8 +43,36 @@ def postgres() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    yield f"fs:{tmp_path_factory.mktemp('storage')}"
+def objects() -> Iterator[Faults]:
+    """moto's S3 server with a bucket, behind a proxy that can be told to fail."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        until_answers(f"{url}/moto-api/")
+        httpx2.put(f"{url}/corereg", headers=SIGNED, timeout=20).raise_for_status()
+        with Faults(port) as faults:
+            yield faults
+        process.kill()
+
+
+SIGNED = {
+    "authorization": "AWS4-HMAC-SHA256 Credential=tester/20260101/us-east-1/s3/aws4_request, "
+    "SignedHeaders=host, Signature=0"
+}
+"""moto looks for a signature and does not verify it."""
+
+
+@pytest.fixture(scope="module")
+def storage(
+    request: pytest.FixtureRequest, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """A folder that the nodes share, unless --corereg-storage names something else or the tests of a file need S3."""
+    if getattr(request.module, "STORAGE", None) == "s3":
+        return f"s3://corereg?endpoint={request.getfixturevalue('objects').url}&region=us-east-1"
+    return pytestconfig.getoption("--corereg-storage") or f"fs:{tmp_path_factory.mktemp('storage')}"
 
 
 @pytest.fixture(scope="module")

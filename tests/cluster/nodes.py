@@ -16,7 +16,8 @@ from corereg.config import DatabaseConfig, JobsConfig, StorageConfig
 from corereg.testing.serving import ADMINISTRATOR, PASSWORD, Served, free_port
 from examples.cluster.cluster import nginx_conf
 
-PLUGINS = ("storage_fs", "accounts")
+PLUGINS = ("storage_fs", "storage_s3", "accounts")
+S3 = {"access_key": "tester", "secret_key": "nothing to protect", "attempts": "2", "read_timeout": "5"}
 WORKS = Path(__file__).with_name("works.py")
 
 
@@ -63,6 +64,7 @@ class Cluster:
             "COREREG__SERVER__SHUTDOWN_TIMEOUT": "20s",
             "COREREG__UPLOADS__LEASE": "2s",
             "COREREG__JOBS__LEASE": "3s",
+            **{f"COREREG__STORAGE_S3__{name.upper()}": value for name, value in S3.items()},
             **environment,
         }
         self.nodes = [
@@ -113,7 +115,10 @@ class Cluster:
         return Registry(
             Config(
                 data=self.folder / "watching",
-                tables={"works": {"folder": str(self.folder)}},
+                tables={
+                    "works": {"folder": str(self.folder)},
+                    "storage_s3": {"access_key": S3["access_key"], "secret_key": S3["secret_key"]},
+                },
                 database=DatabaseConfig(url=self.database, pool_size=2),  # type: ignore[arg-type]  # as it is read
                 storage=StorageConfig(url=self.storage),  # type: ignore[arg-type]
                 jobs=JobsConfig(slots=0),
@@ -131,4 +136,4 @@ def token(url: str, *scopes: str, user: str = ADMINISTRATOR, password: str = PAS
 
 
 def client(url: str, bearer: str) -> httpx2.Client:
-    return httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {bearer}"}, timeout=30)
+    return httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {bearer}"}, timeout=30, follow_redirects=True)

@@ -64,9 +64,7 @@ class Pusher:
 
     async def _manifest(self, tag: str, body: bytes) -> None:
         headers = {"Content-Type": MANIFEST}
-        self._checked(
-            await self.http.put(f"/v2/{self.repository}/manifests/{tag}", content=body, headers=headers), 201
-        )
+        self._checked(await self.http.put(f"/v2/{self.repository}/manifests/{tag}", content=body, headers=headers), 201)
 
     @staticmethod
     def _checked(answer: httpx2.Response, wanted: int) -> httpx2.Response:

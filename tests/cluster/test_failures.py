@@ -21,11 +21,13 @@ from corereg.testing.postgres import Server
 from tests.collector.pushing import check_clean, check_whole
 from tests.crash.client import digest
 
+from .faults import Faults, Mood
 from .nodes import Cluster, token
 from .pushing import Pusher
 
 pytestmark = pytest.mark.anyio
 
+STORAGE = "s3"
 START = Action("garbage-collection", "create")
 WRITERS = 6
 
@@ -35,7 +37,7 @@ async def pushers(cluster: Cluster, namespace: str) -> AsyncIterator[list[Pusher
     names = [f"{namespace}/writer{number}" for number in range(WRITERS)]
     bearer = token(cluster.url, *(f"repository:{name}:pull,push" for name in names))
     headers = {"Authorization": f"Bearer {bearer}"}
-    async with httpx2.AsyncClient(base_url=cluster.url, headers=headers, timeout=30) as http:
+    async with httpx2.AsyncClient(base_url=cluster.url, headers=headers, timeout=30, follow_redirects=True) as http:
         yield [Pusher(http, name, seed) for seed, name in enumerate(names)]
 
 
@@ -68,7 +70,9 @@ async def test_nodes_are_killed_during_pushes_and_jobs(cluster: Cluster, full: b
     enough = anyio.Event()
     async with pushers(cluster, "killed") as writers, cluster.watching() as watching:
         session = watching.session()
-        started = [(await session.start_job("WORK", needs=START, parameters={"n": n})).execution_id for n in range(jobs)]
+        started = [
+            (await session.start_job("WORK", needs=START, parameters={"n": n})).execution_id for n in range(jobs)
+        ]
         async with anyio.create_task_group() as group:
             group.start_soon(push_all, writers, pushes, enough)
             for _ in range(kills):
@@ -115,7 +119,10 @@ async def test_a_node_that_is_told_to_stop_ends_its_transfer_and_gives_its_job_a
     ran = cluster.folder / "wait"
     (cluster.folder / "go").unlink(missing_ok=True)
     ran.write_text("")
-    async with cluster.watching() as watching, httpx2.AsyncClient(headers=headers, timeout=60) as http:
+    async with (
+        cluster.watching() as watching,
+        httpx2.AsyncClient(headers=headers, timeout=60, follow_redirects=True) as http,
+    ):
         started = await watching.session().start_job("WAIT", needs=START)
         with anyio.fail_after(20):
             while not (begun := ran.read_text().split()):
@@ -157,7 +164,9 @@ async def test_a_node_that_is_told_to_stop_ends_its_transfer_and_gives_its_job_a
         assert await anyio.to_thread.run_sync(node.process.wait, 20) == 0
         (cluster.folder / "go").touch()
         with anyio.fail_after(20):
-            while (ended := await watching.history.execution(started.execution_id)) is None or ended.status not in ENDED:
+            while (
+                ended := await watching.history.execution(started.execution_id)
+            ) is None or ended.status not in ENDED:
                 await anyio.sleep(0.05)
         assert ended.status == "Success"
         got = await http.get(f"{cluster.url}/v2/drain/app/blobs/{digest(data)}")
@@ -190,3 +199,24 @@ async def test_postgresql_is_restarted_under_load(cluster: Cluster, postgres: Se
                 if found - before:
                     return
                 await anyio.sleep(0.2)
+
+
+@pytest.mark.parametrize("mood", ["failing", "slow", "cutting"])
+async def test_the_store_has_a_bad_day(cluster: Cluster, objects: Faults, mood: Mood) -> None:
+    """S3 answers 500, slowly, or hangs up in the middle: clients hear 503 with a sentence, or wait; then all is well."""
+    enough = anyio.Event()
+    met = objects.met
+    async with pushers(cluster, f"bad/{mood}") as writers:
+        async with anyio.create_task_group() as group:
+            group.start_soon(push_all, writers[:3], 6, enough)
+            await anyio.sleep(0.5)
+            objects.mood = mood
+            with anyio.move_on_after(3):
+                await enough.wait()
+            objects.mood = "well"
+            await anyio.sleep(0.5)
+            enough.set()
+        reasons = sum((writer.interruptions for writer in writers), Counter())
+        print(f"{mood}: {objects.met - met} times, tried again: {dict(reasons)}")  # noqa: T201 - for who reads the run
+        assert objects.met > met, "nobody noticed: the test means nothing"
+        await check_all(cluster, writers[:3], full=False)
