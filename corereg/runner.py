@@ -99,11 +99,11 @@ class Runner:
     # ---- claim ----
 
     async def _claim_all(self) -> None:
-        while len(self._running) < self._slots and not self._nodes.draining:
+        while len(self._running) < self._slots and not self._leaving():
             claimed = await self._house.queue.claim(self._house.jobs, self._nodes.id)
             if claimed is None:
                 return
-            if self._nodes.draining:  # since just now
+            if self._leaving():  # since just now
                 await self._house.queue.put_back(claimed, Told(None, ()), after=0, counted=False)
                 return
             self._begin(claimed)
@@ -263,7 +263,7 @@ class Runner:
     # ---- schedules ----
 
     async def _fire(self) -> None:
-        if self._nodes.draining:
+        if self._leaving():
             return
         for schedule in await self._house.schedules.due():
             if schedule.kind not in self._house.jobs:
@@ -273,6 +273,9 @@ class Runner:
                 self.wake()
 
     # ---- end ----
+
+    def _leaving(self) -> bool:
+        return self._nodes.draining
 
     async def drain(self) -> None:
         """Begin nothing any more, and give back what runs: other processes go on with it at once, while this one may

@@ -22,6 +22,7 @@ from contextlib import ExitStack
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Self
 
 from corereg.testing.postgres import Server, binaries
 from corereg.testing.serving import free_port
@@ -98,7 +99,7 @@ class Cluster:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._ends = ExitStack()
 
-    def __enter__(self) -> Cluster:
+    def __enter__(self) -> Self:
         with ExitStack() as ends:
             self._open(ends)
             self._ends = ends.pop_all()

@@ -1,4 +1,4 @@
-"""One cluster for the tests of a file: each leaves it as it found it, with every node at work."""
+"""One cluster for all tests: each leaves it as it found it, with every node at work."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def nginx() -> str:
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
     """A PostgreSQL that the tests may restart."""
     server = start_postgres()
@@ -42,7 +42,7 @@ def postgres() -> Iterator[Server]:
     server.remove()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def objects() -> Iterator[Faults]:
     """moto's S3 server with a bucket, behind a proxy that can be told to fail."""
     port = free_port()
@@ -65,20 +65,14 @@ SIGNED = {
 """moto looks for a signature and does not verify it."""
 
 
-@pytest.fixture(scope="module")
-def storage(
-    request: pytest.FixtureRequest, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
-) -> str:
-    """A folder that the nodes share, unless --corereg-storage names something else or the tests of a file need S3."""
-    if getattr(request.module, "STORAGE", None) == "s3":
-        return f"s3://corereg?endpoint={request.getfixturevalue('objects').url}&region=us-east-1"
-    return pytestconfig.getoption("--corereg-storage") or f"fs:{tmp_path_factory.mktemp('storage')}"
+@pytest.fixture(scope="session")
+def storage(pytestconfig: pytest.Config, objects: Faults) -> str:
+    """A bucket, unless --corereg-storage names something else: a folder that the nodes share, a real store."""
+    return pytestconfig.getoption("--corereg-storage") or f"s3://corereg?endpoint={objects.url}&region=us-east-1"
 
 
-@pytest.fixture(scope="module")
-def cluster(
-    postgres: Server, storage: str, nginx: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[Cluster]:
+@pytest.fixture(scope="session")
+def cluster(postgres: Server, storage: str, nginx: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Three nodes on an empty database, started at the same moment, and nginx."""
     folder: Path = tmp_path_factory.mktemp("cluster")
     made = Cluster(folder, Databases(postgres.url).empty(), storage)

@@ -28,8 +28,7 @@ KUBERNETES = {each["kind"]: each for each in yaml.safe_load_all((FOLDER / "kuber
 NODES = ("node1", "node2", "node3")
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_the_script(nginx: str, end: signal.Signals) -> None:
+def test_the_script(nginx: str) -> None:
     process = subprocess.Popen(
         [sys.executable, example.__file__], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env=clean_environment(), start_new_session=True,
@@ -56,7 +55,7 @@ def test_the_script(nginx: str, end: signal.Signals) -> None:
         folder = Path(re.search(r"logs +(\S+)/\*\.log", text)[1])  # type: ignore[index]  # a failure is one
         logs = "".join(path.read_text() for path in folder.glob("node*.log"))
         assert password not in logs
-        process.send_signal(end)
+        process.send_signal(signal.SIGINT)
         rest, _ = process.communicate(timeout=90)
         assert process.returncode == 0, rest
         assert rest.endswith("Stopped; nothing is left.\n")
@@ -148,7 +147,9 @@ def test_kubernetes_names_what_there_is() -> None:
 
 def test_the_ingress_says_what_the_proxy_says() -> None:
     prefix = "nginx.ingress.kubernetes.io/"
-    said = dict(re.findall(r"^(?:proxy|client_max)_(\w+) +([^;]+?)s?;", (FOLDER / "proxy.conf").read_text(), re.M))
+    said = dict(
+        re.findall(r"^(?:proxy|client_max)_(\w+) +([^;]+?)s?;", (FOLDER / "proxy.conf").read_text(), re.MULTILINE)
+    )
     for name, value in KUBERNETES["Ingress"]["metadata"]["annotations"].items():
         assert said[name.removeprefix(prefix).removeprefix("proxy-").replace("-", "_")] == value
 

@@ -27,7 +27,6 @@ from .pushing import Pusher
 
 pytestmark = pytest.mark.anyio
 
-STORAGE = "s3"
 START = Action("garbage-collection", "create")
 WRITERS = 6
 
@@ -203,7 +202,9 @@ async def test_postgresql_is_restarted_under_load(cluster: Cluster, postgres: Se
 
 @pytest.mark.parametrize("mood", ["failing", "slow", "cutting"])
 async def test_the_store_has_a_bad_day(cluster: Cluster, objects: Faults, mood: Mood) -> None:
-    """S3 answers 500, slowly, or hangs up in the middle: clients hear 503 with a sentence, or wait; then all is well."""
+    """S3 answers 500, slowly, or hangs up midway: clients hear 503 with a sentence, or wait; then all is well."""
+    if objects.url not in cluster.storage:
+        pytest.skip("needs the S3 server of these tests")
     enough = anyio.Event()
     met = objects.met
     async with pushers(cluster, f"bad/{mood}") as writers:

@@ -17,7 +17,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path
 
 
-settings: Settings
+settings = Settings(folder=Path())
+"""Replaced by what the configuration says."""
 
 
 @hookimpl
