@@ -57,6 +57,7 @@ if TYPE_CHECKING:  # for type checkers and editors; the same names as in _HOME b
     from corereg.store.settings import Setting
     from corereg.store.storage import (
         BLOBS,
+        STAYING,
         UPLOADS,
         Capability,
         KeyMissing,
@@ -159,6 +160,7 @@ _HOME = {
     "within": "corereg.store.scopes",
     "Setting": "corereg.store.settings",
     "BLOBS": "corereg.store.storage",
+    "STAYING": "corereg.store.storage",
     "UPLOADS": "corereg.store.storage",
     "Capability": "corereg.store.storage",
     "KeyMissing": "corereg.store.storage",
@@ -182,6 +184,7 @@ __all__ = [
     "EVERYTHING",
     "OPEN",
     "SIGNED_IN",
+    "STAYING",
     "SYSTEM",
     "UPLOADS",
     "Action",
