@@ -6,7 +6,6 @@ multipart upload that has all its parts and is still open; opened ones are made 
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -15,8 +14,10 @@ from corereg import STAYING, UPLOADS, KeyMissing, State
 
 
 class Run(msgspec.Struct, frozen=True, array_like=True):
-    """`size` bytes from `offset` on, the first of `stored` that one writer left. `multipart` is S3's id of the multipart
-    upload, `etags` what S3 answered to each part; both are empty where the object was written whole.
+    """`size` bytes from `offset` on, the first of `stored` that one writer left.
+
+    `multipart` is S3's id of the multipart upload, `etags` what S3 answered to each part; both are empty where the
+    object was written whole.
     """
 
     token: str
@@ -75,6 +76,7 @@ def progress_of(state: State) -> Progress:
         progress = msgspec.convert(state, Progress)
     except msgspec.ValidationError as error:
         raise KeyMissing(f"the upload's state cannot be read: {error}") from None
-    if any(before.end != after.offset for before, after in pairwise(progress.runs)):
+    ends = [0, *(run.end for run in progress.runs)]
+    if any(end != run.offset for end, run in zip(ends, progress.runs, strict=False)):
         raise KeyMissing("the upload's state has a gap")
     return progress

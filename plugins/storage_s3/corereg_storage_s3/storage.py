@@ -189,7 +189,7 @@ class S3Storage(Storage):
         key = run.key(upload)
         try:
             await self._complete(key, run.multipart, run.etags)
-        except KeyMissing:  # completed by somebody, or the answer was lost
+        except StorageError:  # completed by somebody, or the answer was lost: stores say so in different ways
             found = await self.bucket.head(key)
             if found is None or found.size != run.stored:
                 raise
@@ -220,7 +220,10 @@ class S3Storage(Storage):
         await self.bucket.put(key, Window(data))
 
     async def _assemble(self, upload: str, progress: Progress, key: str) -> None:
-        """Make the runs one object, inside the store."""
+        """Make the runs one object, inside the store; it may be there: the key stands for these very runs."""
+        found = await self.bucket.head(key)
+        if found is not None and found.size == progress.size:
+            return
         for run in progress.runs:
             await self.seal(upload, run)
         slices = [(run.key(upload), start, stop) for run in progress.runs for start, stop in _slices(run.size)]
