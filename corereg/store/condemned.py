@@ -19,7 +19,7 @@ from sqlalchemy import bindparam
 
 from corereg.store.database import Database, Query, Transaction, now
 from corereg.store.schema import blob_links, blobs, condemned, uploads
-from corereg.store.storage import BLOBS, Stat, Storage, StorageUnavailable
+from corereg.store.storage import BLOBS, STAYING, Stat, Storage, StorageUnavailable
 
 SECOND = 1_000_000
 LEASE = 900 * SECOND
@@ -87,6 +87,11 @@ def digest_of(key: str) -> str | None:
     return f"{parts[0]}:{parts[2]}"
 
 
+def upload_of(key: str) -> str | None:
+    """The upload that left a blob at a key of its own: ``corereg/blobs/<upload id>/...``; None for other keys."""
+    return key.removeprefix(STAYING).partition("/")[0] if key.startswith(STAYING) else None
+
+
 class Condemned:
     """Condemn, delete, and wait until it is done."""
 
@@ -121,10 +126,10 @@ class Condemned:
             known = await tx.row(KNOWN_BLOB, digest=digest)
             if (known is not None and known[0] == key) or await tx.row(COMMITTING, digest=digest) is not None:
                 return None
+        elif (upload := upload_of(key)) and await tx.row(sa.select(uploads.c.id).where(uploads.c.id == upload)):
+            return None  # its commit may be under way, or be repeated
         elif await tx.row(sa.select(blobs.c.digest).where(blobs.c.storage_key == key, _elsewhere())) is not None:
-            return None
-        elif await tx.row(sa.select(uploads.c.id).where(uploads.c.id == key.rpartition("/")[2])) is not None:
-            return None  # its commit may be repeated
+            return None  # asked after the upload: that goes with the transaction which writes this row
         if await tx.row(KNOWN_KEY, key=key) is not None:
             return None
         await tx.execute(CONDEMN, key=key, digest=digest, until=at + LEASE)

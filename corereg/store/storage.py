@@ -4,6 +4,7 @@ Key layout, the one CNCF Distribution uses for blobs, so that an existing folder
 
     docker/registry/v2/blobs/<algorithm>/<first two hex>/<hex>/data      a blob
     corereg/uploads/<upload id>                                          bytes on their way in (a key or a prefix)
+    corereg/blobs/<upload id>/...                                        a blob that stays where it was uploaded
 
 Promises:
 
@@ -51,6 +52,11 @@ BLOBS = "docker/registry/v2/blobs/"
 
 UPLOADS = "corereg/uploads/"
 """Where unfinished uploads lie."""
+
+STAYING = "corereg/blobs/"
+"""Where a storage that cannot rename keeps blobs under the id of their upload. No collector takes them as long as the
+upload has a row.
+"""
 
 _DIGEST = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]{2,}")
 

@@ -233,6 +233,6 @@ class Bucket:
 def _broken() -> tuple[type[Exception], ...]:
     """What a connection raises that is cut in mid-transfer."""
     from aiohttp import ClientError  # noqa: PLC0415 - slow to import, and `open` has done so
-    from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - as above
+    from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]  # noqa: PLC0415 - as above; no types
 
     return (ClientError, BotoCoreError, OSError, TimeoutError)

@@ -6,20 +6,18 @@ multipart upload that has all its parts and is still open; opened ones are made 
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import msgspec
 
-from corereg import UPLOADS, KeyMissing, State
-
-BLOBS_OF_OURS = "corereg/blobs/"
-"""Where blobs lie that came in several parts: an object cannot be renamed, so it stays where it was begun."""
+from corereg import STAYING, UPLOADS, KeyMissing, State
 
 
 class Run(msgspec.Struct, frozen=True, array_like=True):
-    """`size` bytes from `offset` on, the first of `stored` that one writer left. `multipart` is S3's id of its multipart
-    upload, `etags` what S3 answered to each part; both are empty for an object that was written whole.
+    """`size` bytes from `offset` on, the first of `stored` that one writer left.
+
+    `multipart` is S3's id of the multipart upload, `etags` what S3 answered to each part; both are empty where the
+    object was written whole.
     """
 
     token: str
@@ -35,7 +33,7 @@ class Run(msgspec.Struct, frozen=True, array_like=True):
 
     def key(self, upload: str) -> str:
         """Where its bytes lie, or will. What may become a blob as it is, is begun where it can stay."""
-        folder = BLOBS_OF_OURS if self.multipart and self.offset == 0 else UPLOADS
+        folder = STAYING if self.multipart and self.offset == 0 else UPLOADS
         return f"{folder}{upload}/{self.offset}-{self.token}"
 
 
@@ -78,6 +76,7 @@ def progress_of(state: State) -> Progress:
         progress = msgspec.convert(state, Progress)
     except msgspec.ValidationError as error:
         raise KeyMissing(f"the upload's state cannot be read: {error}") from None
-    if any(before.end != after.offset for before, after in pairwise(progress.runs)):
+    ends = [0, *(run.end for run in progress.runs)]
+    if any(end != run.offset for end, run in zip(ends, progress.runs, strict=False)):
         raise KeyMissing("the upload's state has a gap")
     return progress

@@ -2,9 +2,9 @@
 
 ::
 
-    docker/registry/v2/blobs/<algorithm>/<first two hex>/<hex>/data     a blob that fits one part, or was there before us
-    corereg/blobs/<upload id>/<offset>-<token>                          a blob that came in several parts
-    corereg/uploads/<upload id>/<offset>-<token>                        bytes on their way in
+    docker/registry/v2/blobs/<algorithm>/<first two hex>/<hex>/data    a blob that fits one part, or was there before
+    corereg/blobs/<upload id>/<offset>-<token>                         a blob that came in several parts
+    corereg/uploads/<upload id>/<offset>-<token>                       bytes on their way in
 
 S3 has no rename. A blob of one part is copied to its final key inside the store; a larger one stays where its multipart
 upload was begun, and is there from the moment it is completed.
@@ -25,6 +25,7 @@ import msgspec
 
 from corereg import (
     BLOBS,
+    STAYING,
     UPLOADS,
     Capability,
     KeyMissing,
@@ -40,7 +41,7 @@ from corereg import (
 from corereg_storage_s3.bucket import Bucket
 from corereg_storage_s3.gathering import Room, Window
 from corereg_storage_s3.place import Place
-from corereg_storage_s3.progress import BLOBS_OF_OURS, Progress, Run, progress_of
+from corereg_storage_s3.progress import Progress, Run, progress_of
 from corereg_storage_s3.writer import MOST_PARTS, SMALLEST, S3Writer
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class S3Storage(Storage):
 
     async def abort(self, upload: str, state: State) -> None:
         _check_upload(upload)
-        for prefix in (f"{UPLOADS}{upload}/", f"{BLOBS_OF_OURS}{upload}/"):
+        for prefix in (f"{UPLOADS}{upload}/", f"{STAYING}{upload}/"):
             async with aclosing(self._multiparts(prefix)) as found:
                 async for each in found:
                     await self._abort_multipart(each["Key"], each["UploadId"])
@@ -147,7 +148,7 @@ class S3Storage(Storage):
         found: dict[str, Stat] = {}
         async for stat in self.bucket.list(UPLOADS):
             _add(found, stat.key.removeprefix(UPLOADS), stat.size, stat.modified)
-        for prefix in (UPLOADS, BLOBS_OF_OURS):
+        for prefix in (UPLOADS, STAYING):
             async for each in self._multiparts(prefix):
                 size, modified = await self._size_of_multipart(each)
                 _add(found, each["Key"].removeprefix(self.bucket.path(prefix)), size, modified)
@@ -188,7 +189,7 @@ class S3Storage(Storage):
         key = run.key(upload)
         try:
             await self._complete(key, run.multipart, run.etags)
-        except KeyMissing:  # completed by somebody, or the answer was lost
+        except StorageError:  # completed by somebody, or the answer was lost: stores say so in different ways
             found = await self.bucket.head(key)
             if found is None or found.size != run.stored:
                 raise
@@ -219,7 +220,10 @@ class S3Storage(Storage):
         await self.bucket.put(key, Window(data))
 
     async def _assemble(self, upload: str, progress: Progress, key: str) -> None:
-        """Make the runs one object, inside the store."""
+        """Make the runs one object, inside the store; it may be there: the key stands for these very runs."""
+        found = await self.bucket.head(key)
+        if found is not None and found.size == progress.size:
+            return
         for run in progress.runs:
             await self.seal(upload, run)
         slices = [(run.key(upload), start, stop) for run in progress.runs for start, stop in _slices(run.size)]
@@ -290,7 +294,8 @@ class S3Storage(Storage):
 
     async def _size_of_multipart(self, found: Any) -> tuple[int, float | None]:
         """What its parts take up, and when the last one came."""
-        size, times, more = 0, [found.get("Initiated")], {}
+        size, times = 0, [found.get("Initiated")]
+        more: dict[str, Any] = {}
         try:
             while True:
                 page = await self.bucket.call(
@@ -332,7 +337,7 @@ class S3Storage(Storage):
                 yield stat
 
     async def committed(self) -> AsyncGenerator[Stat]:
-        for prefix in (BLOBS, BLOBS_OF_OURS):
+        for prefix in (BLOBS, STAYING):
             async for stat in self.bucket.list(prefix):
                 yield stat
 
@@ -350,7 +355,7 @@ class S3Storage(Storage):
 def _assembled(upload: str, progress: Progress) -> str:
     """Where a blob made of several runs lies: the same for the same runs, so that a commit can be repeated."""
     runs = ",".join(f"{run.offset}-{run.token}-{run.size}" for run in progress.runs)
-    return f"{BLOBS_OF_OURS}{upload}/whole-{hashlib.sha256(runs.encode()).hexdigest()[:32]}"
+    return f"{STAYING}{upload}/whole-{hashlib.sha256(runs.encode()).hexdigest()[:32]}"
 
 
 def _slices(size: int) -> list[tuple[int, int]]:
@@ -373,7 +378,7 @@ def _check_upload(upload: str) -> None:
 
 
 def _check_key(key: str) -> None:
-    if not _is_path(key) or (key.startswith(_OWN) and not key.startswith(BLOBS_OF_OURS)):
+    if not _is_path(key) or (key.startswith(_OWN) and not key.startswith(STAYING)):
         raise KeyMissing(f"{key!r} is no key")
 
 

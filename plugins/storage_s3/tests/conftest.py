@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import httpx2
@@ -70,7 +69,7 @@ SIGNED = {
 """moto looks for a signature and does not verify it."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def settings() -> StorageS3.Settings:
     """Small parts, so that small blobs come in several."""
     if REAL in os.environ:
@@ -78,7 +77,7 @@ def settings() -> StorageS3.Settings:
     return SMALL
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make(place: Place, settings: StorageS3.Settings) -> Make:
     """A storage on the place; its settings can be changed by name."""
 
@@ -88,16 +87,6 @@ def make(place: Place, settings: StorageS3.Settings) -> Make:
     return made
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_storage(make: Make) -> MakeStorage:
     return make
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def root() -> Path:
-    return Path(__file__).parent
