@@ -59,6 +59,8 @@ if TYPE_CHECKING:  # for type checkers and editors; the same names as in _HOME b
     from corereg.store.settings import Setting
     from corereg.store.storage import (
         BLOBS,
+        STAYING,
+        UPLOADS,
         Capability,
         KeyMissing,
         Stat,
@@ -163,6 +165,8 @@ _HOME = {
     "within": "corereg.store.scopes",
     "Setting": "corereg.store.settings",
     "BLOBS": "corereg.store.storage",
+    "STAYING": "corereg.store.storage",
+    "UPLOADS": "corereg.store.storage",
     "Capability": "corereg.store.storage",
     "KeyMissing": "corereg.store.storage",
     "Stat": "corereg.store.storage",
@@ -185,7 +189,9 @@ __all__ = [
     "EVERYTHING",
     "OPEN",
     "SIGNED_IN",
+    "STAYING",
     "SYSTEM",
+    "UPLOADS",
     "Action",
     "Artifact",
     "BadRequest",

@@ -232,6 +232,10 @@ class Registry:
         await self.settings.reload()
         await self.rights.refresh(now=True)
 
+    async def drain(self) -> None:
+        """This process is about to end: its jobs go on elsewhere, at once. Requests are answered until it is closed."""
+        await self.runner.drain()
+
     async def close(self) -> None:
         """Stop the background work, write what the journal gathered, leave the plugins, close storage and database."""
         for task in self._background:

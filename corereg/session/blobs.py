@@ -55,7 +55,9 @@ class Blobs(Door):
 
     async def redirect(self, blob: StoredBlob, *, method: str, expires: int = 1200) -> str | None:
         """A URL the client may fetch the blob from by itself, where the storage can give one."""
-        return await self._house.storage.redirect(blob.key, method=method, filename=blob.digest, expires=expires)
+        return await self._house.storage.redirect(
+            blob.key, method=method, filename=blob.digest, expires=expires, size=blob.size
+        )
 
     async def delete_blob(self, repository: str, digest: Digest) -> None:
         """The repository serves the blob no longer."""

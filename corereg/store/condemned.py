@@ -20,7 +20,7 @@ from sqlalchemy import bindparam
 
 from corereg.store.database import Database, Query, Transaction, now
 from corereg.store.schema import blob_links, blobs, collector_holds, condemned, uploads
-from corereg.store.storage import BLOBS, Stat, Storage, StorageUnavailable
+from corereg.store.storage import BLOBS, STAYING, Stat, Storage, StorageUnavailable
 
 SECOND = 1_000_000
 LEASE = 120 * SECOND
@@ -98,6 +98,11 @@ def digest_of(key: str) -> str | None:
     return f"{parts[0]}:{parts[2]}"
 
 
+def upload_of(key: str) -> str | None:
+    """The upload that left a blob at a key of its own: ``corereg/blobs/<upload id>/...``; None for other keys."""
+    return key.removeprefix(STAYING).partition("/")[0] if key.startswith(STAYING) else None
+
+
 class Condemned:
     """Condemn, delete, and wait until it is done."""
 
@@ -147,8 +152,9 @@ class Condemned:
         """Whether an upload may be about to record these bytes."""
         if digest is not None:
             return await tx.row(COMMITTING, digest=digest) is not None
-        # The upload that has left them there: its commit may be repeated.
-        return await tx.row(sa.select(uploads.c.id).where(uploads.c.id == key.rpartition("/")[2])) is not None
+        # The upload that has left them there: its commit may be under way, or be repeated.
+        upload = upload_of(key)
+        return upload is not None and await tx.row(sa.select(uploads.c.id).where(uploads.c.id == upload)) is not None
 
     async def _known(self, tx: Transaction, key: str, digest: str | None) -> bool:
         if await tx.row(KNOWN_KEY, key=key) is not None:

@@ -4,6 +4,7 @@ Key layout, the one CNCF Distribution uses for blobs, so that an existing folder
 
     docker/registry/v2/blobs/<algorithm>/<first two hex>/<hex>/data      a blob
     corereg/uploads/<upload id>                                          bytes on their way in (a key or a prefix)
+    corereg/blobs/<upload id>/...                                        a blob that stays where it was uploaded
 
 Promises:
 
@@ -51,6 +52,11 @@ BLOBS = "docker/registry/v2/blobs/"
 
 UPLOADS = "corereg/uploads/"
 """Where unfinished uploads lie."""
+
+STAYING = "corereg/blobs/"
+"""Where a storage that cannot rename keeps blobs under the id of their upload. No collector takes them as long as the
+upload has a row.
+"""
 
 _DIGEST = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]{2,}")
 
@@ -190,7 +196,7 @@ class Storage(ABC):
     @abstractmethod
     async def commit(self, upload: str, state: State, size: int, digest: str) -> str:
         """Make the upload's first `size` bytes durable as `digest`; the key they lie under. The upload is gone
-        afterwards.
+        afterwards, but for what a dead or overtaken writer may have left of it: `uploads` lists that, until `abort`.
 
         Committing a digest that is there already is no error, nor is repeating a commit whose answer was lost.
         `KeyMissing` when the upload has fewer bytes. The caller has checked the digest; the storage does not.
@@ -221,8 +227,8 @@ class Storage(ABC):
 
     @abstractmethod
     async def abort(self, upload: str, state: State) -> None:
-        """Forget the upload and its bytes; unknown uploads are no error. The state may be empty: the upload of a
-        process that died.
+        """Forget the upload and its bytes; unknown uploads are no error, and what was committed stays. The state may
+        be empty: the upload of a process that died.
         """
 
     @abstractmethod
@@ -261,8 +267,12 @@ class Storage(ABC):
         """
         return self.list(BLOBS)
 
-    async def redirect(self, key: str, *, method: str, filename: str, expires: int) -> str | None:
-        """A URL that serves the key for `expires` seconds, or None (capability ``redirect``)."""
+    async def redirect(
+        self, key: str, *, method: str, filename: str, expires: int, size: int | None = None
+    ) -> str | None:
+        """A URL that serves the key for `expires` seconds, or None (capability ``redirect``). `size`, in bytes, tells
+        whether that is worth the trip.
+        """
         return None
 
     def path(self, key: str) -> str | None:

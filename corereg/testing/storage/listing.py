@@ -7,7 +7,17 @@ from pathlib import Path
 import anyio
 
 from corereg.store.storage import BLOBS, Storage
-from corereg.testing.storage.steps import MakeStorage, StorageTests, assert_recent, opened, some_bytes, stored
+from corereg.testing.storage.steps import (
+    MakeStorage,
+    MiB,
+    StorageTests,
+    appended,
+    assert_recent,
+    opened,
+    some_bytes,
+    started,
+    stored,
+)
 
 
 class ListingContract(StorageTests):
@@ -34,6 +44,21 @@ class ListingContract(StorageTests):
                 assert (other in found) == other.startswith(prefix)
             for prefix in (f"{key}/", f"{key}x", "x", "/", "../", "corereg/", "corereg/uploads/", "docker/../"):
                 assert [stat async for stat in storage.list(prefix)] == []
+
+    async def test_what_is_committed_is_listed(self, storage: Storage, make_storage: MakeStorage) -> None:
+        sizes = (10, 12 * MiB)
+        upload, state = await started(storage)
+        state = await appended(storage, upload, state, 0, some_bytes(6 * MiB))
+        async with (
+            stored(storage, some_bytes(sizes[0])) as small,
+            stored(storage, some_bytes(sizes[1])) as large,
+            opened(make_storage) as other,
+        ):
+            found = {stat.key: stat.size async for stat in other.committed()}
+            assert (found[small], found[large]) == sizes
+            assert upload not in " ".join(found)
+        await storage.abort(upload, state)
+        assert not {small, large} & {stat.key async for stat in storage.committed()}
 
     # ---- capabilities ----
 

@@ -74,12 +74,13 @@ async def appended(
 async def committed(
     storage: Storage, upload: str, state: State, data: bytes, algorithm: str = "sha256"
 ) -> AsyncIterator[str]:
-    """The key of the upload, which holds `data`; it is removed at the end."""
+    """The key of the upload, which holds `data`; it is removed at the end, and what dead writers left of the upload."""
     key = await storage.commit(upload, state, len(data), digest_of(data, algorithm))
     try:
         yield key
     finally:
         await storage.delete(key)
+        await storage.abort(upload, {})
 
 
 @asynccontextmanager

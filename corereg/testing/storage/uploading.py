@@ -169,5 +169,7 @@ class UploadingContract(StorageTests):
         assert await read_upload(storage, upload, state, len(content)) == content
         async with committed(storage, upload, state, content) as key:
             assert await read(storage, key) == content
-        assert upload not in await uploads(storage)
+            await storage.abort(upload, state)  # what dead writers left goes, the blob stays
+            assert upload not in await uploads(storage)
+            assert await read(storage, key) == content
         await storage.close()
