@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Generator, Sequence
+import time
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager, nullcontext, suppress
 from importlib.metadata import version
 from typing import Any, Self
@@ -14,6 +15,7 @@ import msgspec
 from corereg.access import EVERYTHING, SYSTEM, Grant, Identity
 from corereg.config import Config, ConfigError
 from corereg.config.problems import problem
+from corereg.metrics import Metrics
 from corereg.plugins import PluginError, Plugins, default_names, load
 from corereg.runner import Runner
 from corereg.session import CollectOptions, House, Session
@@ -25,15 +27,19 @@ from corereg.store.engines import connect
 from corereg.store.jobs import Failed, History, Job, Queue, Schedules, Task
 from corereg.store.journal import Journal
 from corereg.store.keys import Keys
+from corereg.store.measured import measure
 from corereg.store.nodes import Nodes
+from corereg.store.revisions import Version
 from corereg.store.rights import KEYS, Rights
-from corereg.store.schema import CORE, Schema, Version, upgrade, versions
+from corereg.store.schema import CORE, Schema, upgrade, versions
 from corereg.store.settings import SUBJECT as SETTINGS
 from corereg.store.settings import Settings
 from corereg.store.storage import Storage
 from corereg.store.trash import Trash
 from corereg.store.uploads import Uploads
+from corereg.store.work import Stopped
 from corereg.tokens import Tokens
+from corereg.tracing import Tracer, tracer
 
 
 @contextmanager
@@ -58,6 +64,8 @@ class Registry:
 
     def __init__(self, config: Config | None = None, plugins: Sequence[object] | None = None) -> None:
         self.config = config = config or Config()
+        self.metrics = Metrics(version("corereg"))
+        self.tracer: Tracer = tracer(config.tracing, version("corereg"), config.origins)
         wanted: Sequence[object] = plugins if plugins is not None else (config.plugins or ())
         if plugins is None and config.plugins is None:
             wanted = default_names()
@@ -65,9 +73,11 @@ class Registry:
             self.plugins: Plugins = load(wanted, config.tables)
         config.check_tables(each.name for each in self.plugins)
         with _given(config, "database", "url"):
-            self.database: Database = connect(config.database_url)
+            self.database: Database = connect(config.database_url, config.database)
+        self.database.measure(self.metrics, self.tracer)
         with _given(config, "storage", "url"):
             self.storage: Storage = self.plugins.storage(config.storage_url)
+        measure(self.storage, self.metrics, self.tracer)
         self.schemas: list[Schema] = [CORE, *self.plugins.schemas()]
         self.tokens = Tokens(
             issuer=config.tokens.issuer,
@@ -92,6 +102,7 @@ class Registry:
             self.journal,
             failures=config.signin.failures,
             window=config.signin.window,
+            metrics=self.metrics,
         )
         self.settings = Settings(self.database, self.plugins.settings(), fixed=config.fixed)
         self.jobs: dict[str, Job] = {}
@@ -116,6 +127,8 @@ class Registry:
             gc=config.gc,
             condemned=Condemned(self.database, self.storage),
             trash=Trash(self.database),
+            metrics=self.metrics,
+            tracer=self.tracer,
         )
         self.nodes = Nodes(self.database, version=version("corereg"), slots=config.jobs.slots)
         self.runner = Runner(self.house, self.nodes, self.session, slots=config.jobs.slots)
@@ -144,7 +157,29 @@ class Registry:
                 message = f"{owners[job.kind]} and {owner} both declare a job {job.kind}; rename one"
                 raise PluginError(message)
             owners[job.kind] = owner
-            self.jobs[job.kind] = job
+            self.jobs[job.kind] = msgspec.structs.replace(job, handler=self._measured(job))
+
+    def _measured(self, job: Job) -> Callable[[Task], Awaitable[Mapping[str, Any] | None]]:
+        """The job's handler, which is counted, timed and traced."""
+        metrics, kind, handler = self.metrics, job.kind, job.handler
+
+        async def measured(task: Task) -> Mapping[str, Any] | None:
+            outcome = "failed"
+            begun = time.perf_counter()
+            metrics.jobs_running.add(kind)
+            try:
+                with self.tracer.root(f"job {kind}", {}):
+                    done = await handler(task)
+                outcome = "done"
+            except (Stopped, asyncio.CancelledError):
+                outcome = "stopped"
+                raise
+            finally:
+                metrics.jobs_running.add(kind, by=-1)
+                metrics.jobs.observe(time.perf_counter() - begun, kind, outcome)
+            return done
+
+        return measured
 
     # ---- open and close ----
 
@@ -171,6 +206,7 @@ class Registry:
             await self._open.aclose()
             raise
         if background:
+            self.tracer.open()
             self._background = [
                 asyncio.create_task(self.journal.run(self.plugins.observers()), name="corereg journal"),
                 asyncio.create_task(self.runner.run(), name="corereg jobs"),
@@ -186,6 +222,7 @@ class Registry:
         await upgrade(self.database, self.schemas)
         await self.storage.open()
         self._open.push_async_callback(self.storage.close)
+        self._open.callback(self.uploads.close)
         self.rights.on_change = {KEYS: self.keys.reload, SETTINGS: self.settings.reload}
         await self.keys.load()
         await self.settings.reload()
@@ -202,6 +239,8 @@ class Registry:
         with suppress(DatabaseError):
             await self.journal.flush()
         await self._open.aclose()
+        if self.tracer.on:
+            await asyncio.to_thread(self.tracer.close)
 
     async def schema_versions(self) -> list[Version]:
         """Where the tables of core and plugins stand, without changing them."""

@@ -19,12 +19,14 @@ from corereg.config.sections import (
     JobsConfig,
     JournalConfig,
     LogConfig,
+    MetricsConfig,
     ProtocolConfig,
     Section,
     ServerConfig,
     SigninConfig,
     StorageConfig,
     TokensConfig,
+    TracingConfig,
     UploadsConfig,
 )
 from corereg.config.sources import Sources
@@ -66,6 +68,8 @@ class Config(Section, frozen=True, kw_only=True):
     jobs: JobsConfig = msgspec.field(default_factory=JobsConfig)
     gc: GCConfig = msgspec.field(default_factory=GCConfig)
     log: LogConfig = msgspec.field(default_factory=LogConfig)
+    metrics: MetricsConfig = msgspec.field(default_factory=MetricsConfig)
+    tracing: TracingConfig = msgspec.field(default_factory=TracingConfig)
     tables: Mapping[str, Mapping[str, Any]] = {}
     origins: Mapping[tuple[str | int, ...], Origin] = {}
     file: Path | None = None

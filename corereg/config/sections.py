@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from corereg.config.hints import take_apart
-from corereg.config.kinds import Duration, Host, Location, Network, Size, WebAddress
+from corereg.config.kinds import Duration, Host, Location, Network, Secret, Size, WebAddress
 from corereg.config.printing import Printer
 from corereg.config.problems import SettingError
 
@@ -88,7 +88,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
 
 
 class DatabaseConfig(Section, frozen=True, kw_only=True):
-    """Where names, tags, manifests, settings and the journal are kept."""
+    """Where names, tags, manifests, settings and the journal are kept. All but `url` is for PostgreSQL."""
 
     url: Annotated[
         Location | None,
@@ -97,6 +97,39 @@ class DatabaseConfig(Section, frozen=True, kw_only=True):
             extra={"default": "the SQLite file `corereg.db` in `data`"},
         ),
     ] = None
+    password_file: Annotated[
+        Path | None,
+        msgspec.Meta(description="A file with the password alone, read anew for every connection."),
+    ] = None
+    pool_size: Annotated[
+        int, msgspec.Meta(description="Connections that each worker process keeps open.", ge=1, le=1000)
+    ] = 10
+    pool_overflow: Annotated[
+        int, msgspec.Meta(description="Connections beyond those, while there is a rush.", ge=0, le=1000)
+    ] = 10
+    pool_timeout: Annotated[
+        Duration, msgspec.Meta(description="How long a request waits for a free connection; then it hears 503.", ge=1)
+    ] = 30
+    connect_timeout: Annotated[
+        Duration, msgspec.Meta(description="How long the server may take to accept a connection.", ge=1)
+    ] = 10
+    recycle: Annotated[
+        Duration, msgspec.Meta(description="How long a connection is used before another takes its place; 0: for ever.")
+    ] = 3600
+    statement_timeout: Annotated[
+        Duration, msgspec.Meta(description="How long one statement may take; 0: as long as it likes.")
+    ] = 60
+    lock_timeout: Annotated[
+        Duration, msgspec.Meta(description="How long a change waits for another one; 0: for ever.")
+    ] = 30
+    statement_cache_size: Annotated[
+        int,
+        msgspec.Meta(
+            description="Prepared statements each connection remembers; 0 behind a pooler such as pgbouncer.",
+            ge=0,
+            le=10_000,
+        ),
+    ] = 256
 
 
 class StorageConfig(Section, frozen=True, kw_only=True):
@@ -227,3 +260,44 @@ class LogConfig(Section, frozen=True, kw_only=True):
     format: Annotated[
         Literal["text", "json"], msgspec.Meta(description="Lines for people, or one JSON object a line.")
     ] = "text"
+    access: Annotated[
+        bool, msgspec.Meta(description="Whether each request is logged too, one line when it was answered.")
+    ] = False
+
+
+class MetricsConfig(Section, frozen=True, kw_only=True):
+    """Numbers for Prometheus, at `/metrics`."""
+
+    enabled: Annotated[bool, msgspec.Meta(description="Whether `/metrics` is answered at all.")] = True
+    token: Annotated[
+        Secret | None,
+        msgspec.Meta(
+            description="Whoever sends it as a bearer token may read `/metrics`; else administrators only.",
+            min_length=16,
+        ),
+    ] = None
+    port: Annotated[
+        int | None,
+        msgspec.Meta(
+            description="A port of its own that answers `/metrics` to anybody, over plain HTTP.", ge=1, le=65535
+        ),
+    ] = None
+    host: Annotated[Host, msgspec.Meta(description="The address that `metrics.port` is opened on.")] = "127.0.0.1"
+
+
+class TracingConfig(Section, frozen=True, kw_only=True):
+    """Traces of requests, sent over OTLP. Needs the extra `otel`."""
+
+    endpoint: Annotated[
+        Location | None,
+        msgspec.Meta(
+            description="Where spans are sent, such as `http://127.0.0.1:4318/v1/traces`.",
+            extra={"default": "nowhere: nothing is traced"},
+        ),
+    ] = None
+    service: Annotated[str, msgspec.Meta(description="What the registry is called in traces.", min_length=1)] = (
+        "corereg"
+    )
+    sample: Annotated[
+        float, msgspec.Meta(description="Which part of the requests that bring no decision is traced.", ge=0, le=1)
+    ] = 1.0

@@ -11,6 +11,7 @@ import msgspec
 from corereg.access import SYSTEM_SCOPE, Action, Grant, Identity, Refusal, allowed
 from corereg.config import GCConfig, ProtocolConfig
 from corereg.events import Operation
+from corereg.metrics import Metrics
 from corereg.oci.errors import (
     Denied,
     OCIError,
@@ -28,6 +29,7 @@ from corereg.store.settings import Settings
 from corereg.store.storage import Storage
 from corereg.store.trash import Trash
 from corereg.store.uploads import Uploads
+from corereg.tracing import Tracer
 
 
 class SignInNeeded(Unauthorized):
@@ -72,6 +74,8 @@ class House(msgspec.Struct, frozen=True):
     gc: GCConfig
     condemned: Condemned
     trash: Trash
+    metrics: Metrics
+    tracer: Tracer
 
 
 class Change:
@@ -185,7 +189,11 @@ class Door:
             raise await self.refusal(wanted)
 
     async def _admit(self, operation: Operation) -> None:
-        refusal = await self._house.plugins.admit(operation)
+        plugins = self._house.plugins
+        if not plugins.admits:
+            return
+        with self._house.tracer.span("session.admit", corereg__operation=operation.kind):
+            refusal = await plugins.admit(operation)
         if refusal is not None:
             self._happened("access.refused", repository=operation.repository, digest=operation.digest, later=True)
             raise Refused(refusal)
@@ -218,29 +226,30 @@ class Door:
         The body writes with `Change.tx`. An exception in it rolls everything back. `more` are further operations that
         happen with the first or not at all.
         """
-        if needs is not None:
-            await self.require(needs)
-        for each in (operation, *more):
-            await self._admit(each)
-        house = self._house
-        async with house.database.transaction() as tx:
-            change = Change(operation, tx)
-            change.more += more
-            yield change
-            done = msgspec.structs.replace(change.operation, details=change.details)
-            for each in (done, *change.more, *change.counted):
-                refusal = await house.plugins.commit(each, tx)
-                if refusal is not None:
-                    raise Refused(refusal)
-            for revoke in (False, True):
-                await house.rights.change(
-                    tx, [s for s, hard in change.changed.items() if hard is revoke], revoke=revoke
-                )
-            for each in (done, *change.more):
-                await house.journal.append(tx, self._told(each))
-        house.journal.committed()
-        if change.changed:
-            await house.rights.refresh(now=True)
+        with self._house.tracer.span("session.change", corereg__operation=operation.kind):
+            if needs is not None:
+                await self.require(needs)
+            for each in (operation, *more):
+                await self._admit(each)
+            house = self._house
+            async with house.database.transaction() as tx:
+                change = Change(operation, tx)
+                change.more += more
+                yield change
+                done = msgspec.structs.replace(change.operation, details=change.details)
+                for each in (done, *change.more, *change.counted):
+                    refusal = await house.plugins.commit(each, tx)
+                    if refusal is not None:
+                        raise Refused(refusal)
+                for revoke in (False, True):
+                    await house.rights.change(
+                        tx, [s for s, hard in change.changed.items() if hard is revoke], revoke=revoke
+                    )
+                for each in (done, *change.more):
+                    await house.journal.append(tx, self._told(each))
+            house.journal.committed()
+            if change.changed:
+                await house.rights.refresh(now=True)
 
     def _told(self, done: Operation) -> Happening:
         return self._happened(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Generator
+from contextlib import contextmanager, suppress
 
 from corereg.oci.digest import Digest
 from corereg.oci.errors import (
@@ -24,7 +24,9 @@ class Transfers(Door):
         """Begin a blob. Its content will be hashed with `algorithm` (another one asked at the end works too)."""
         await self._require("push", repository)
         await self._admit(self.operation("blob.push", repository=repository))
-        return await self._house.uploads.start(repository, self.identity.subject, algorithm)
+        upload = await self._house.uploads.start(repository, self.identity.subject, algorithm)
+        self._house.metrics.uploads.add("started")
+        return upload
 
     async def upload(self, repository: str, upload: str) -> Upload:
         """An upload of this identity in this repository."""
@@ -35,7 +37,8 @@ class Transfers(Door):
         self, upload: Upload, chunks: AsyncIterator[bytes], *, start: int | None, length: int | None
     ) -> Upload:
         """Append to an upload this session was given."""
-        return await self._house.uploads.append(upload, chunks, start=start, length=length)
+        with self._receiving():
+            return await self._house.uploads.append(upload, chunks, start=start, length=length)
 
     async def finish_upload(
         self,
@@ -47,6 +50,20 @@ class Transfers(Door):
         length: int | None = None,
     ) -> StoredBlob:
         """Turn an upload this session was given into a blob of its repository: durable, then acknowledged."""
+        with self._receiving():
+            blob = await self._finish(upload, digest, chunks, start=start, length=length)
+        self._house.metrics.uploads.add("committed")
+        return blob
+
+    async def _finish(
+        self,
+        upload: Upload,
+        digest: Digest,
+        chunks: AsyncIterator[bytes] | None,
+        *,
+        start: int | None,
+        length: int | None,
+    ) -> StoredBlob:
         house = self._house
         committed = await house.uploads.finish(upload, digest, chunks, start=start, length=length)
         operation = self.operation("blob.push", repository=upload.repository, digest=str(digest), size=committed.size)
@@ -69,3 +86,17 @@ class Transfers(Door):
     async def cancel_upload(self, upload: Upload) -> None:
         """Forget an upload this session was given."""
         await self._house.uploads.cancel(upload)
+        self._house.metrics.uploads.add("cancelled")
+
+    @contextmanager
+    def _receiving(self) -> Generator[None]:
+        """Around a request that sends bytes of a blob, or ends an upload."""
+        metrics = self._house.metrics
+        metrics.receiving.add()
+        try:
+            yield
+        except BaseException:
+            metrics.uploads.add("failed")
+            raise
+        finally:
+            metrics.receiving.add(by=-1)

@@ -15,6 +15,9 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from corereg.metrics import Metrics
+from corereg.tracing import OFF, Tracer
+
 if TYPE_CHECKING:  # for the types alone: what may go wrong is known without the library that does the work
     import sqlalchemy as sa
 
@@ -36,6 +39,10 @@ class DatabaseFull(DatabaseError):
 
 class DatabaseUnavailable(DatabaseError):
     """The database does not answer, is locked for too long, or cannot be written."""
+
+
+class DatabaseBusy(DatabaseUnavailable):
+    """Another transaction was in the way; this one was rolled back, and can be tried again."""
 
 
 class Conflict(DatabaseError):
@@ -91,6 +98,17 @@ class Database(ABC):
     """The rows of one registry. Made by `connect`; used in one event loop."""
 
     dialect: str
+    metrics: Metrics | None = None
+    tracer: Tracer = OFF
+
+    def measure(self, metrics: Metrics, tracer: Tracer) -> None:
+        """From here on tell of every write transaction: how long it took, the wait for its turn included."""
+        self.metrics = metrics
+        self.tracer = tracer
+
+    def pool(self) -> Mapping[str, int]:
+        """Connections by what they do (``idle``, ``used``, ``waiting``: callers without one); empty without a pool."""
+        return {}
 
     @abstractmethod
     async def open(self) -> None:
@@ -112,8 +130,8 @@ class Database(ABC):
     def transaction(self, *, durable: bool = True) -> AbstractAsyncContextManager[Transaction]:
         """A write transaction; committed at the end, rolled back by an exception.
 
-        `durable=False` is for bookkeeping whose last moments may be lost when the machine loses power (never when the
-        process dies): the progress of uploads. It is atomic all the same.
+        `durable=False` is for bookkeeping whose last moments may be lost when the machine loses power or PostgreSQL
+        crashes (never when this process dies): the progress of uploads. It is atomic all the same.
         """
 
     async def execute(self, statement: Query, /, **parameters: Any) -> int:
@@ -138,6 +156,20 @@ class Database(ABC):
     async def lock(self, tx: Transaction, name: str) -> None:
         """Inside `tx`: from here to its end, alone among all nodes that lock the same name."""
 
+    @abstractmethod
+    async def notify(self, channel: str, payload: str = "", *, tx: Transaction | None = None) -> None:
+        """Call out to other nodes that something is new: now, or once `tx` is committed.
+
+        At most once; where a database has no such call (SQLite) nobody hears. `payload` has less than 8000 bytes.
+        """
+
+    @abstractmethod
+    async def listen(self, channel: str, heard: Callable[[str], None]) -> None:
+        """Until `close`, call `heard` with the payload of each notice, and with "" when some may have been missed.
+
+        This process hears its own notices, too. Nobody may rely on a notice: look from time to time all the same.
+        """
+
 
 _open: ContextVar[object | None] = ContextVar("corereg_open_transaction", default=None)
 
@@ -149,7 +181,14 @@ def only_transaction(database: Database) -> Generator[None]:
         message = "a transaction is open in this task already; use it instead of opening another"
         raise RuntimeError(message)
     token = _open.set(database)
+    begun = time.perf_counter()
     try:
-        yield
+        if database.tracer.on:
+            with database.tracer.span("database.transaction"):
+                yield
+        else:
+            yield
     finally:
         _open.reset(token)
+        if database.metrics is not None:
+            database.metrics.transactions.observe(time.perf_counter() - begun)

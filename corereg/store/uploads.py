@@ -5,7 +5,8 @@ lease, so that a process that died gives it up by itself), streams, and writes b
 gets 416.
 
 The hash runs beside the bytes and stays in the process that computed it. A process that did not see every byte reads
-them again when the upload is closed. Memory is bounded: all transfers of a process share `BUDGET` bytes of pieces.
+them again when the upload is closed. Memory is bounded: all transfers of a process share `BUDGET` bytes of pieces, and
+as many of small blobs that come whole with the last request: those are gathered, and hashed and stored in one go.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import uuid
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Any
 
 import anyio
-import anyio.to_thread
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import bindparam
@@ -29,8 +30,10 @@ from corereg.oci.digest import Digest, hasher
 from corereg.oci.errors import BlobUploadUnknown, DigestInvalid, RangeInvalid, SizeInvalid
 from corereg.store.condemned import OF_DIGEST, Condemned, blob_lock
 from corereg.store.database import Database, DatabaseFull, Query, Row, Transaction, now
+from corereg.store.gathering import Gathered, check, wrong
 from corereg.store.schema import condemned, uploads
 from corereg.store.storage import KeyMissing, State, Storage, StorageError, StorageFull, Writer
+from corereg.store.threads import Threads
 
 SECOND = 1_000_000
 BUDGET = 8 * 1024 * 1024
@@ -38,6 +41,8 @@ LARGEST_PIECE = 1024 * 1024
 SMALLEST_PIECE = 64 * 1024
 INLINE_HASH = 32 * 1024
 """Bytes hashed in the event loop; above that a thread costs less than the wait it saves others."""
+HASHERS = 4
+"""Threads that hash beside the writing."""
 HASHES_KEPT = 4096
 
 _columns = (
@@ -134,18 +139,19 @@ class Committed(msgspec.Struct, frozen=True):
 class RunningHash:
     """A hash over the first `offset` bytes of an upload."""
 
-    __slots__ = ("algorithm", "hash", "offset")
+    __slots__ = ("_threads", "algorithm", "hash", "offset")
 
-    def __init__(self, algorithm: str) -> None:
+    def __init__(self, algorithm: str, threads: Threads) -> None:
         self.algorithm = algorithm
         self.hash = hasher(algorithm)
         self.offset = 0
+        self._threads = threads
 
     async def update(self, piece: Piece) -> None:
         if piece.size <= INLINE_HASH:
             self._update(piece)
         else:
-            await anyio.to_thread.run_sync(self._update, piece)
+            await self._threads.run(self._update, piece)
 
     def _update(self, piece: Piece) -> None:
         for chunk in piece.chunks:
@@ -179,7 +185,10 @@ class Uploads:
         self._lease = lease * SECOND
         self._expire = expire * SECOND
         self._hashes: OrderedDict[str, RunningHash] = OrderedDict()
+        self._threads = Threads(HASHERS, "hash")
         self._receiving = 0
+        self._held = 0
+        """Bytes of bodies that are held whole, at most `BUDGET`."""
         self._process = f"{os.getpid()}-{secrets.token_hex(4)}"
 
     async def start(self, repository: str, subject: str, algorithm: str = "sha256") -> Upload:
@@ -195,7 +204,6 @@ class Uploads:
             state=_encode(state),
             at=now(),
         )
-        self._remember(upload, RunningHash(algorithm))
         return Upload(upload, repository, subject, algorithm, 0, state)
 
     async def find(self, upload: str, repository: str, subject: str) -> Upload:
@@ -233,26 +241,74 @@ class Uploads:
         claimant = await self._claim(upload, start, digest)
         claimed = now()
         if chunks is not None and length != 0:
+            if length is not None and self._may_hold(upload, length):
+                self._held += length
+                try:
+                    body = await self._gather(upload, claimant, chunks, length)
+                    if body.whole:
+                        put = self._put(upload, digest, claimant, claimed, body.joined())
+                        return await self._finished(upload, digest, claimant, length, put)
+                finally:
+                    self._held -= length
+                chunks = body.again()
             upload = await self._receive(upload, claimant, chunks, length=length, keep_claim=True)
+        commit = self._commit(upload, digest, claimant, claimed)
+        return await self._finished(upload, digest, claimant, upload.received, commit)
+
+    async def _finished(
+        self, upload: Upload, digest: Digest, claimant: str, size: int, durable: Awaitable[str]
+    ) -> Committed:
+        """What was committed, once `durable` has said where it lies; else the claim is given back."""
         try:
-            found = await self._digest(upload, digest.algorithm)
-            if found != digest:
-                await self._discard(upload)
-                message = f"the content's digest is {found}, not {digest}; the upload was dropped, start it again"
-                raise DigestInvalid(message)
-            if now() - claimed > self._lease // 3:
-                await self._extend(upload.id, claimant)
-            key = await self.storage.commit(upload.id, upload.state, upload.received, str(digest))
+            key = await durable
         except KeyMissing:
             # A crash between the commit of the bytes and of the rows left the row behind: start again.
             await self._discard(upload)
             raise BlobUploadUnknown from None
+        except DigestInvalid:
+            await self._discard(upload)
+            raise
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self._release(upload, claimant)
             raise
         self._hashes.pop(upload.id, None)
-        return Committed(upload.id, digest, upload.received, key, claimant)
+        return Committed(upload.id, digest, size, key, claimant)
+
+    async def _commit(self, upload: Upload, digest: Digest, claimant: str, claimed: int) -> str:
+        found = await self._digest(upload, digest.algorithm)
+        if found != digest:
+            raise wrong(found, digest)
+        await self._hold(upload, claimant, claimed)
+        return await self.storage.commit(upload.id, upload.state, upload.received, str(digest))
+
+    async def _put(self, upload: Upload, digest: Digest, claimant: str, claimed: int, data: bytes) -> str:
+        """The whole blob at once: the storage looks at the digest on the way, in the thread that writes."""
+        await self._hold(upload, claimant, claimed)
+        return await self.storage.put(upload.id, upload.state, data, str(digest), partial(check, data, digest))
+
+    async def _hold(self, upload: Upload, claimant: str, claimed: int) -> None:
+        if now() - claimed > self._lease // 3:
+            await self._extend(upload.id, claimant)
+
+    # ---- small blobs, held whole ----
+
+    def _may_hold(self, upload: Upload, length: int) -> bool:
+        """Whether a body of `length` bytes, the first of its upload, is small enough to be gathered before it is
+        written, with all others that are being gathered.
+        """
+        small = length <= (LARGEST_PIECE if self.limit is None else min(self.limit, LARGEST_PIECE))
+        return small and upload.received == 0 and self._held + length <= BUDGET
+
+    async def _gather(self, upload: Upload, claimant: str, chunks: AsyncIterator[bytes], length: int) -> Gathered:
+        body = Gathered(length)
+        try:
+            await body.take(chunks)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._release(upload, claimant)
+            raise
+        return body
 
     async def remove(self, tx: Transaction, committed: Committed) -> None:
         """The upload has become a blob: forget it, inside the transaction that records the blob."""
@@ -281,6 +337,10 @@ class Uploads:
                 await self.storage.abort(stat.key, {})
                 dropped += 1
         return dropped
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._threads.close()
 
     # ---- claim, receive, release ----
 
@@ -488,12 +548,12 @@ class Uploads:
         running = self._hashes.pop(upload.id, None)
         if running is not None and running.offset == upload.received:
             return running
-        return RunningHash(upload.algorithm) if upload.received == 0 else None
+        return RunningHash(upload.algorithm, self._threads) if upload.received == 0 else None
 
     async def _digest(self, upload: Upload, algorithm: str) -> Digest:
         running = self._resume_hash(upload)
         if running is None or running.algorithm != algorithm:
-            running = RunningHash(algorithm)
+            running = RunningHash(algorithm, self._threads)
             async for chunk in self.storage.read_upload(upload.id, upload.state, upload.received):
                 await running.update(Piece((chunk,), len(chunk)))
             if running.offset != upload.received:

@@ -27,7 +27,7 @@ from corereg.store.schema import manifest_members
 from corereg.store.work import Silent
 from corereg.testing.registry import scratch
 
-from .pushing import INDEX, check_clean, check_whole, digest_of, image_of, index_of, push_blob, put
+from .pushing import INDEX, check_clean, check_whole, digest_of, image_of, index_of, pulled, push_blob, put
 
 REPOSITORIES = ("demo/a", "demo/b")
 BLOBS = tuple(b"blob %d" % number for number in range(5))
@@ -63,7 +63,7 @@ class Slow:
             for _ in range(self.chance.randrange(4)):
                 await asyncio.sleep(0)
             found = await call(*arguments, **options)
-            for _ in range(self.chance.randrange(4)):
+            for _ in range(self.chance.choice((0, 1, 3, 40))):
                 await asyncio.sleep(0)
             return found
 
@@ -170,6 +170,74 @@ def test_through_one_another_nothing_dangles(
         await settle(registry)
 
     run(body)
+
+
+class Gate:
+    """Stops one call before or after it was made, until it is opened."""
+
+    def __init__(self, call: Callable[..., Awaitable[Any]], *, after: bool) -> None:
+        self._call = call
+        self._after = after
+        self.reached = asyncio.Event()
+        self.open = asyncio.Event()
+
+    async def __call__(self, *arguments: Any, **options: Any) -> Any:
+        found = await self._call(*arguments, **options) if self._after else None
+        self.reached.set()
+        await self.open.wait()
+        return found if self._after else await self._call(*arguments, **options)
+
+
+async def _given_up(registry: Registry, data: bytes) -> None:
+    """The bytes are stored, and no repository serves them."""
+    session = registry.session()
+    await push_blob(session, "demo/before", data)
+    await session.delete_blob("demo/before", digest_of(data))
+
+
+@pytest.mark.anyio
+async def test_a_push_between_its_bytes_and_its_rows_keeps_the_collector_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scratch(tmp_path) as registry:
+        await _given_up(registry, b"wanted again")
+        gate = Gate(registry.storage.commit, after=True)
+        with monkeypatch.context() as patch, anyio.fail_after(30):
+            patch.setattr(registry.storage, "commit", gate)
+            async with anyio.create_task_group() as group:
+                group.start_soon(push_blob, registry.session(), "demo/app", b"wanted again")
+                await gate.reached.wait()
+                found = await registry.session().collect(Silent(), CollectOptions(grace=0))
+                gate.open.set()
+        assert found.blobs == 0
+        await check_whole(registry)
+        assert await pulled(registry.session(), "demo/app", b"wanted again")
+
+
+@pytest.mark.anyio
+async def test_a_push_of_condemned_bytes_stores_them_after_they_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scratch(tmp_path) as registry:
+        await _given_up(registry, b"wanted again")
+        gate = Gate(registry.storage.delete, after=False)
+        pushed = asyncio.Event()
+
+        async def push() -> None:
+            await push_blob(registry.session(), "demo/app", b"wanted again")
+            pushed.set()
+
+        with monkeypatch.context() as patch, anyio.fail_after(30):
+            patch.setattr(registry.storage, "delete", gate)
+            async with anyio.create_task_group() as group:
+                group.start_soon(registry.session().collect, Silent(), CollectOptions(grace=0))
+                await gate.reached.wait()
+                group.start_soon(push)
+                await anyio.sleep(0.1)
+                assert not pushed.is_set(), "its bytes would be deleted a moment later"
+                gate.open.set()
+        await check_whole(registry)
+        assert await pulled(registry.session(), "demo/app", b"wanted again")
 
 
 @pytest.mark.anyio
