@@ -12,6 +12,7 @@ from corereg.cli.context import CommandContext, told
 from corereg.cli.words import unknown
 
 BUILT_IN = {
+    "adopt": "Take over what another registry stored: CNCF Distribution's folder or bucket, in place.",
     "completion": "Print what completes commands in a shell.",
     "config": "Check and print the configuration.",
     "context": "List and choose the registries to work with.",
