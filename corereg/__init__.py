@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # for type checkers and editors; the same names as in _HOME b
     from corereg.config import Config, ConfigError, Duration, Secret, SettingError, Size, WebAddress
     from corereg.errors import BadRequest, Exists, Forbidden, Missing, Precondition, Unprocessable
     from corereg.events import Event, Operation
+    from corereg.findings import Check, Finding
     from corereg.hookspecs import hookimpl, hookspec
     from corereg.http.app import asgi
     from corereg.http.openapi import openapi_document
@@ -102,6 +103,8 @@ _HOME = {
     "Unprocessable": "corereg.errors",
     "Event": "corereg.events",
     "Operation": "corereg.events",
+    "Check": "corereg.findings",
+    "Finding": "corereg.findings",
     "hookimpl": "corereg.hookspecs",
     "hookspec": "corereg.hookspecs",
     "asgi": "corereg.http.app",
@@ -187,6 +190,7 @@ __all__ = [
     "BlobUnknown",
     "Capability",
     "Change",
+    "Check",
     "Config",
     "ConfigError",
     "Conflict",
@@ -202,6 +206,7 @@ __all__ = [
     "Exists",
     "Failed",
     "Fields",
+    "Finding",
     "Forbidden",
     "FsspecStorage",
     "Grant",

@@ -20,6 +20,7 @@ import pluggy
 
 from corereg.access import Grant, Identity, Namespace, Refusal
 from corereg.events import Event, Operation
+from corereg.findings import Check
 from corereg.messages import Request, Route
 from corereg.store.database import Transaction
 from corereg.store.storage import Storage
@@ -141,6 +142,25 @@ def provide_jobs(registry: Any) -> Sequence[Job] | None:
                 return {"found": 42}
 
             return [Job(kind="RECOUNT", title="Count everything anew", handler=recount, schedule="0 0 3 * * *")]
+    """
+
+
+@hookspec
+def provide_checks(registry: Any) -> Sequence[Check] | None:
+    """Give checks for ``corereg doctor``: what this plugin stands on, and what to do where it does not hold.
+
+    Asked: when the doctor has opened the database; no plugin's `lifespan` runs, and nothing may be changed.
+    Order: every plugin, after the core's own checks.
+    None: nothing to check.
+    Raises: anything; the doctor tells which plugin failed. What a check raises is told as a failure.
+    Example::
+
+        @hookimpl
+        def provide_checks(registry):
+            async def look():
+                return [Finding("warn", "the moon is full", "wait for two weeks")]
+
+            return [Check("moon", look)]
     """
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import cached_property
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import parse_qsl
@@ -37,6 +38,18 @@ class Request:
     off. `headers` has lower-case names. `address` is the client's address, as the gate believes it.
     """
 
+    # Defaults of the class: to set them on each pull would be felt.
+    number = b""
+    """What the answer's ``X-Request-Id`` says."""
+    operation = "unknown"
+    """The name of the handler, once it is known; never anything the client wrote."""
+    caller = ""
+    """The name of the identity, once it is known."""
+    received = 0
+    """Bytes of the body that came so far."""
+    sent = 0
+    """Bytes of the answer's body that went so far."""
+
     def __init__(self, scope: Scope, receive: Receive, *, address: str | None = None) -> None:
         self.scope = scope
         self.method: str = scope["method"]
@@ -49,6 +62,11 @@ class Request:
         """Whether the body was read to its end."""
         self._receive = receive
         self._first: Mapping[bytes, bytes] = dict(reversed(tuple(scope["headers"])))
+
+    @property
+    def id(self) -> str:
+        """The same as text; in every line that is logged meanwhile."""
+        return self.number.decode()
 
     def header(self, name: bytes) -> str | None:
         """The first header of that lower-case name."""
@@ -127,6 +145,7 @@ class Request:
             self.consumed = not message.get("more_body", False)
             chunk: bytes = message.get("body", b"")
             if chunk:
+                self.received += len(chunk)
                 yield chunk
 
     async def gone(self) -> None:
@@ -165,6 +184,10 @@ class Request:
                 raise too_large()
             parts.append(chunk)
         return b"".join(parts)
+
+
+CURRENT: ContextVar[Request | None] = ContextVar("corereg_request", default=None)
+"""The request that is being answered in this task, for whoever writes a line of the log."""
 
 
 class Response:

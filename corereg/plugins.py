@@ -27,6 +27,7 @@ from corereg.access import Grant, Identity, Namespace, Refusal, limited
 from corereg.config import decode_table
 from corereg.config.problems import nearest
 from corereg.events import Event, Operation
+from corereg.findings import Check
 from corereg.messages import Request, Route
 from corereg.oci.errors import OCIError, Unauthorized
 from corereg.store.database import DatabaseError, Transaction
@@ -343,6 +344,14 @@ class Plugins:
             (name, job)
             for name, ask in self._asks["provide_jobs"]
             for job in _at_boot(name, "provide_jobs", ask, registry) or ()
+        ]
+
+    def checks(self, registry: Any) -> list[tuple[str, Check]]:
+        """Every check for the doctor with the name of its plugin."""
+        return [
+            (name, check)
+            for name, ask in self._asks["provide_checks"]
+            for check in _at_boot(name, "provide_checks", ask, registry) or ()
         ]
 
     def commands(self) -> list[click.Command]:

@@ -4,32 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Generator, Sequence
+import time
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager, nullcontext, suppress
 from importlib.metadata import version
 from typing import Any, Self
 
+import msgspec
+
 from corereg.access import EVERYTHING, SYSTEM, Grant, Identity
 from corereg.config import Config, ConfigError
 from corereg.config.problems import problem
+from corereg.metrics import Metrics
 from corereg.plugins import PluginError, Plugins, default_names, load
 from corereg.runner import Runner
-from corereg.session import House, Session
+from corereg.session import CollectOptions, House, Session
 from corereg.signin import SignIn
 from corereg.store.catalog import Catalog
+from corereg.store.condemned import Condemned
 from corereg.store.database import Database, DatabaseError
 from corereg.store.engines import connect
-from corereg.store.jobs import History, Job, Queue, Schedules, Task
+from corereg.store.jobs import Failed, History, Job, Queue, Schedules, Task
 from corereg.store.journal import Journal
 from corereg.store.keys import Keys
+from corereg.store.measured import measure
 from corereg.store.nodes import Nodes
 from corereg.store.rights import KEYS, Rights
 from corereg.store.schema import CORE, Schema, Version, upgrade, versions
 from corereg.store.settings import SUBJECT as SETTINGS
 from corereg.store.settings import Settings
 from corereg.store.storage import Storage
+from corereg.store.trash import Trash
 from corereg.store.uploads import Uploads
+from corereg.store.work import Stopped
 from corereg.tokens import Tokens
+from corereg.tracing import Tracer, tracer
 
 
 @contextmanager
@@ -54,6 +63,8 @@ class Registry:
 
     def __init__(self, config: Config | None = None, plugins: Sequence[object] | None = None) -> None:
         self.config = config = config or Config()
+        self.metrics = Metrics(version("corereg"))
+        self.tracer: Tracer = tracer(config.tracing, version("corereg"), config.origins)
         wanted: Sequence[object] = plugins if plugins is not None else (config.plugins or ())
         if plugins is None and config.plugins is None:
             wanted = default_names()
@@ -62,8 +73,10 @@ class Registry:
         config.check_tables(each.name for each in self.plugins)
         with _given(config, "database", "url"):
             self.database: Database = connect(config.database_url)
+        self.database.measure(self.metrics, self.tracer)
         with _given(config, "storage", "url"):
             self.storage: Storage = self.plugins.storage(config.storage_url)
+        measure(self.storage, self.metrics, self.tracer)
         self.schemas: list[Schema] = [CORE, *self.plugins.schemas()]
         self.tokens = Tokens(
             issuer=config.tokens.issuer,
@@ -88,6 +101,7 @@ class Registry:
             self.journal,
             failures=config.signin.failures,
             window=config.signin.window,
+            metrics=self.metrics,
         )
         self.settings = Settings(self.database, self.plugins.settings(), fixed=config.fixed)
         self.jobs: dict[str, Job] = {}
@@ -109,6 +123,11 @@ class Registry:
             queue=self.queue,
             schedules=self.schedules,
             history=self.history,
+            gc=config.gc,
+            condemned=Condemned(self.database, self.storage),
+            trash=Trash(self.database),
+            metrics=self.metrics,
+            tracer=self.tracer,
         )
         self.nodes = Nodes(self.database, version=version("corereg"), slots=config.jobs.slots)
         self.runner = Runner(self.house, self.nodes, self.session, slots=config.jobs.slots)
@@ -128,13 +147,38 @@ class Registry:
             keep=10,
             quiet=True,
         )
+        collection = Job(
+            kind="GARBAGE_COLLECTION", title="Take back what nothing needs", handler=self._collect, single=True
+        )
         owners: dict[str, str] = {}
-        for owner, job in [("the core", housekeeping), *self.plugins.jobs(self)]:
+        for owner, job in [("the core", housekeeping), ("the core", collection), *self.plugins.jobs(self)]:
             if job.kind in owners:
                 message = f"{owners[job.kind]} and {owner} both declare a job {job.kind}; rename one"
                 raise PluginError(message)
             owners[job.kind] = owner
-            self.jobs[job.kind] = job
+            self.jobs[job.kind] = msgspec.structs.replace(job, handler=self._measured(job))
+
+    def _measured(self, job: Job) -> Callable[[Task], Awaitable[Mapping[str, Any] | None]]:
+        """The job's handler, which is counted, timed and traced."""
+        metrics, kind, handler = self.metrics, job.kind, job.handler
+
+        async def measured(task: Task) -> Mapping[str, Any] | None:
+            outcome = "failed"
+            begun = time.perf_counter()
+            metrics.jobs_running.add(kind)
+            try:
+                with self.tracer.root(f"job {kind}", {}):
+                    done = await handler(task)
+                outcome = "done"
+            except (Stopped, asyncio.CancelledError):
+                outcome = "stopped"
+                raise
+            finally:
+                metrics.jobs_running.add(kind, by=-1)
+                metrics.jobs.observe(time.perf_counter() - begun, kind, outcome)
+            return done
+
+        return measured
 
     # ---- open and close ----
 
@@ -161,6 +205,7 @@ class Registry:
             await self._open.aclose()
             raise
         if background:
+            self.tracer.open()
             self._background = [
                 asyncio.create_task(self.journal.run(self.plugins.observers()), name="corereg journal"),
                 asyncio.create_task(self.runner.run(), name="corereg jobs"),
@@ -176,6 +221,7 @@ class Registry:
         await upgrade(self.database, self.schemas)
         await self.storage.open()
         self._open.push_async_callback(self.storage.close)
+        self._open.callback(self.uploads.close)
         self.rights.on_change = {KEYS: self.keys.reload, SETTINGS: self.settings.reload}
         await self.keys.load()
         await self.settings.reload()
@@ -192,6 +238,8 @@ class Registry:
         with suppress(DatabaseError):
             await self.journal.flush()
         await self._open.aclose()
+        if self.tracer.on:
+            await asyncio.to_thread(self.tracer.close)
 
     async def schema_versions(self) -> list[Version]:
         """Where the tables of core and plugins stand, without changing them."""
@@ -212,6 +260,15 @@ class Registry:
             task.log("tokens are signed with a new key from now on")
         task.log(f"dropped {uploads} expired uploads, {events} old events and {executions} old executions")
         return {"uploads": uploads, "events": events, "executions": executions}
+
+    async def _collect(self, task: Task) -> dict[str, Any]:
+        """Garbage collection, with the options of `CollectOptions` as parameters."""
+        try:
+            options = msgspec.convert(task.parameters, CollectOptions, strict=False)
+        except msgspec.ValidationError as error:
+            raise Failed(str(error), again=False) from None
+        collected: dict[str, Any] = msgspec.to_builtins(await self.session().collect(task, options))
+        return collected
 
     async def ready(self) -> bool:
         """Whether the database answers."""

@@ -20,6 +20,7 @@ import anyio
 import msgspec
 
 from corereg.access import Identity
+from corereg.metrics import Metrics
 from corereg.oci.errors import TooManyRequests, Unauthorized
 from corereg.plugins import Plugins
 from corereg.store.journal import Happening, Journal
@@ -92,7 +93,17 @@ def _pair(name: str, address: str | None) -> tuple[str, ...]:
 class SignIn:
     """Asks the plugins who somebody is."""
 
-    def __init__(self, plugins: Plugins, rights: Rights, journal: Journal, *, failures: int, window: float) -> None:
+    def __init__(
+        self,
+        plugins: Plugins,
+        rights: Rights,
+        journal: Journal,
+        *,
+        failures: int,
+        window: float,
+        metrics: Metrics,
+    ) -> None:
+        self._metrics = metrics
         self.plugins = plugins
         self.rights = rights
         self.journal = journal
@@ -105,6 +116,7 @@ class SignIn:
         """Who this is. Raises Unauthorized, or TooManyRequests with ``Retry-After``."""
         key = hmac.digest(self._secret, f"{len(name)}:{name}:{password}".encode("utf-8", "replace"), hashlib.sha256)
         known = await self._remembered(key)
+        self._metrics.caches.add("password", "miss" if known is None else "hit")
         if known is not None:
             return known  # also while somebody at the same address is guessing
         limit = self._failures.limit

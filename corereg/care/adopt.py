@@ -118,7 +118,7 @@ class _Adoption:
         self.work = work
         self.options = options
         self.sizes = _Sizes(house)
-        self.hold = Hold(house, session, HOLD_NAME, HOLD)
+        self.hold = Hold(session, HOLD_NAME, HOLD)
         self.found = Adopted()
         self.counts: Counter[str] = Counter()
         self.missing_namespaces: set[str] = set()

@@ -17,6 +17,7 @@ BUILT_IN = {
     "config": "Check and print the configuration.",
     "context": "List and choose the registries to work with.",
     "db": "Bring the database up to date, or show where it stands.",
+    "doctor": "Look at everything the registry stands on, and say what to do.",
     "keys": "List and rotate the keys that sign tokens.",
     "login": "Sign in to a registry, and work with it from now on.",
     "logout": "Forget what a registry was signed in to with.",

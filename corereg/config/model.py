@@ -15,15 +15,18 @@ from corereg.config.printing import Printer
 from corereg.config.problems import ConfigError, KeyPath, Origin, Origins, Problem, dotted, nearest, problem, variable
 from corereg.config.sections import (
     DatabaseConfig,
+    GCConfig,
     JobsConfig,
     JournalConfig,
     LogConfig,
+    MetricsConfig,
     ProtocolConfig,
     Section,
     ServerConfig,
     SigninConfig,
     StorageConfig,
     TokensConfig,
+    TracingConfig,
     UploadsConfig,
 )
 from corereg.config.sources import Sources
@@ -63,7 +66,10 @@ class Config(Section, frozen=True, kw_only=True):
     signin: SigninConfig = msgspec.field(default_factory=SigninConfig)
     journal: JournalConfig = msgspec.field(default_factory=JournalConfig)
     jobs: JobsConfig = msgspec.field(default_factory=JobsConfig)
+    gc: GCConfig = msgspec.field(default_factory=GCConfig)
     log: LogConfig = msgspec.field(default_factory=LogConfig)
+    metrics: MetricsConfig = msgspec.field(default_factory=MetricsConfig)
+    tracing: TracingConfig = msgspec.field(default_factory=TracingConfig)
     tables: Mapping[str, Mapping[str, Any]] = {}
     origins: Mapping[tuple[str | int, ...], Origin] = {}
     file: Path | None = None

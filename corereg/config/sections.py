@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from corereg.config.hints import take_apart
-from corereg.config.kinds import Duration, Host, Location, Network, Size, WebAddress
+from corereg.config.kinds import Duration, Host, Location, Network, Secret, Size, WebAddress
 from corereg.config.printing import Printer
 from corereg.config.problems import SettingError
 
@@ -203,6 +203,21 @@ class JobsConfig(Section, frozen=True, kw_only=True):
     ] = 50
 
 
+class GCConfig(Section, frozen=True, kw_only=True):
+    """Garbage collection: taking back what nothing needs any more, while everything goes on."""
+
+    grace: Annotated[
+        Duration,
+        msgspec.Meta(
+            description="How long a blob that was pushed, mounted or asked for stays though no manifest names it, and "
+            "how long something deleted can be restored."
+        ),
+    ] = 7200
+    workers: Annotated[
+        int, msgspec.Meta(description="Blobs that are deleted from the storage at once.", ge=1, le=10)
+    ] = 4
+
+
 class LogConfig(Section, frozen=True, kw_only=True):
     """What is logged, on standard error."""
 
@@ -212,3 +227,44 @@ class LogConfig(Section, frozen=True, kw_only=True):
     format: Annotated[
         Literal["text", "json"], msgspec.Meta(description="Lines for people, or one JSON object a line.")
     ] = "text"
+    access: Annotated[
+        bool, msgspec.Meta(description="Whether each request is logged too, one line when it was answered.")
+    ] = False
+
+
+class MetricsConfig(Section, frozen=True, kw_only=True):
+    """Numbers for Prometheus, at `/metrics`."""
+
+    enabled: Annotated[bool, msgspec.Meta(description="Whether `/metrics` is answered at all.")] = True
+    token: Annotated[
+        Secret | None,
+        msgspec.Meta(
+            description="Whoever sends it as a bearer token may read `/metrics`; else administrators only.",
+            min_length=16,
+        ),
+    ] = None
+    port: Annotated[
+        int | None,
+        msgspec.Meta(
+            description="A port of its own that answers `/metrics` to anybody, over plain HTTP.", ge=1, le=65535
+        ),
+    ] = None
+    host: Annotated[Host, msgspec.Meta(description="The address that `metrics.port` is opened on.")] = "127.0.0.1"
+
+
+class TracingConfig(Section, frozen=True, kw_only=True):
+    """Traces of requests, sent over OTLP. Needs the extra `otel`."""
+
+    endpoint: Annotated[
+        Location | None,
+        msgspec.Meta(
+            description="Where spans are sent, such as `http://127.0.0.1:4318/v1/traces`.",
+            extra={"default": "nowhere: nothing is traced"},
+        ),
+    ] = None
+    service: Annotated[str, msgspec.Meta(description="What the registry is called in traces.", min_length=1)] = (
+        "corereg"
+    )
+    sample: Annotated[
+        float, msgspec.Meta(description="Which part of the requests that bring no decision is traced.", ge=0, le=1)
+    ] = 1.0

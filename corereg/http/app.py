@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from itertools import count
 from typing import Any
 
 from corereg.errors import BadRequest
 from corereg.http import blobs, listings, manifests, uploads
 from corereg.http.delivery import begin, deliver, unsendable
 from corereg.http.gate import Gate, wanted_scope
+from corereg.http.metrics import get_metrics
 from corereg.http.paths import BASE, CATALOG, PREFIX, Target, parse
 from corereg.http.routes import Table
 from corereg.http.token import get_token, post_token
-from corereg.messages import ClientGone, Receive, Request, Response, Scope, Send
+from corereg.messages import CURRENT, ClientGone, Receive, Request, Response, Scope, Send
 from corereg.oci.digest import Digest
 from corereg.oci.errors import (
     InsufficientStorage,
@@ -37,13 +40,21 @@ from corereg.store.database import DatabaseError, DatabaseFull, ValueRefused
 from corereg.store.storage import KeyMissing, StorageError, StorageFull
 
 log = logging.getLogger(__name__)
+access = logging.getLogger("corereg.access")
 
-_plain_id = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}\Z")
+GONE = 499
+"""What is counted for a request whose client left, or was cut off, before there was an answer (nginx's number)."""
+
+FAILURES = 400
+"""Statuses from here on are told with the request's id, whatever was asked."""
+
+_plain_id = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}\Z")
+"""Ids of clients that can be shown as they are."""
 
 Handler = Callable[[Session, Request, Target], Awaitable[Response]]
 
 
-async def _base(session: Session, request: Request, target: Target) -> Response:  # noqa: ARG001 - a handler's signature
+async def check(session: Session, request: Request, target: Target) -> Response:  # noqa: ARG001 - a handler's signature
     """``/v2/``: the protocol is spoken here, and whoever asks is let in."""
     if session.identity.anonymous and not session.narrow:
         message = "sign in to use this registry; run docker login"
@@ -52,7 +63,7 @@ async def _base(session: Session, request: Request, target: Target) -> Response:
 
 
 HANDLERS: Mapping[str, Mapping[str, Handler]] = {
-    "base": {"GET": _base, "HEAD": _base},
+    "base": {"GET": check, "HEAD": check},
     "catalog": {"GET": listings.list_repositories, "HEAD": listings.list_repositories},
     "tags": {"GET": listings.list_tags, "HEAD": listings.list_tags},
     "referrers": {"GET": listings.list_referrers, "HEAD": listings.list_referrers},
@@ -87,6 +98,14 @@ class App:
         self.table = Table(registry.routes)
         self._manage = manage
         self._name_limit = registry.config.protocol.name_limit
+        self._tracer = registry.tracer
+        self._log_access = registry.config.log.access
+        self._requests = registry.metrics.requests
+        # A pull that went well is asked about by nobody, where nothing was written down of it: a header less.
+        self._tells = self._log_access or self._tracer.on
+        prefix = str(uuid.uuid4())[:24].encode()
+        self._made = (b"%s%012x" % (prefix, number) for number in count(1))
+        """New ids of requests, which look like UUIDs: to make a random one each time would slow a pull."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -112,27 +131,74 @@ class App:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = time.perf_counter()
         request = Request(scope, receive)
+        given = request.raw_header(b"x-request-id")
+        request.number = given if given is not None and _plain_id.match(given) else next(self._made)
+        CURRENT.set(request)
+        requests = self._requests
+        requests.running += 1
+        status = GONE
         try:
-            response = await begin(request, await self._answer(request))
-        except ClientGone:  # or its body was broken, and the server can say it no better; most answers find nobody
-            request.consumed = True
-            response = self._refusal(request, SizeInvalid("the body broke off; send it again, whole"))
-        except OCIError as error:
-            response = self._refusal(request, error)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer, the operator a line
-            response = self._failure(request, error)
-        if not request.path.startswith(PREFIX):
-            response.headers.append((b"x-request-id", _request_id(request)))
-        header = unsendable(response)
-        if header is not None:
-            pieces: Any = response.body
-            if not isinstance(pieces, bytes):
-                await pieces.aclose()
-            response = self._failure(
-                request, ValueError(f"the header {header} of the response holds the end of a line")
-            )
-        await deliver(request, response, send)
+            try:
+                answer = self._traced(request) if self._tracer.on else self._answer(request)
+                response = await begin(request, await answer)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer, the operator a line
+                response = self._excused(request, error)
+            if given is not None or response.status >= FAILURES or self._tells or not request.path.startswith(PREFIX):
+                response.headers.append((b"x-request-id", request.number))
+            header = unsendable(response)
+            if header is not None:
+                response = await self._unsent(request, response, header)
+            status = response.status
+            await deliver(request, response, send)
+        finally:
+            requests.running -= 1
+            seconds = time.perf_counter() - begun
+            requests.observe(request.method, request.operation, status, seconds, request.received, request.sent)
+            if self._log_access:
+                _tell(request, status, seconds)
+
+    def _excused(self, request: Request, error: Exception) -> Response:
+        """What is answered in the place of what failed."""
+        if isinstance(error, ClientGone):  # or its body was broken, and the server can say it no better
+            request.consumed = True  # most such answers find nobody
+            return self._refusal(request, SizeInvalid("the body broke off; send it again, whole"))
+        if isinstance(error, OCIError):
+            return self._refusal(request, error)
+        return self._failure(request, error)
+
+    async def _unsent(self, request: Request, response: Response, header: str) -> Response:
+        """What is answered in the place of an answer that would break the protocol."""
+        pieces: Any = response.body
+        if not isinstance(pieces, bytes):
+            await pieces.aclose()
+        answer = self._failure(request, ValueError(f"the header {header} of the response holds the end of a line"))
+        answer.headers.append((b"x-request-id", request.number))
+        return answer
+
+    async def _traced(self, request: Request) -> Response:
+        """The span ends when the answer is known; how long its bytes take is the client's affair."""
+        with self._tracer.root(
+            request.method,
+            request.headers,
+            http__request__method=request.method,
+            url__path=request.path,
+            corereg__request__id=request.id,
+        ) as span:
+            try:
+                response = await self._answer(request)
+                refused = None
+                status = response.status
+            except OCIError as error:  # an answer like another, no failure
+                refused, status = error, error.status
+            if span is not None:
+                span.update_name(f"{request.method} {request.operation}")
+                span.set_attribute("http.route", request.operation)
+                span.set_attribute("http.response.status_code", status)
+            if refused is None:
+                return response
+        raise refused
 
     # ---- which handler ----
 
@@ -142,9 +208,14 @@ class App:
         if path.startswith(PREFIX):
             return await self._protocol(request, parse(path))
         if path == "/service/token":
+            request.operation = "get_token" if request.method == "GET" else "post_token"
             return await self._token(request)
         if path == "/healthz":
+            request.operation = "get_healthz"
             return await self._health(request)
+        if path == "/metrics":
+            request.operation = "get_metrics"
+            return await get_metrics(self.gate, request)
         if path == "/v2":
             raise NotFound("the protocol begins at /v2/, with a slash at the end")
         return await self.table.answer(self.gate, request)
@@ -154,6 +225,7 @@ class App:
         handler = HANDLERS[target.kind].get(request.method)
         if handler is None:
             raise MethodNotAllowed(HANDLERS[target.kind])
+        request.operation = handler.__name__
         request.scope["corereg.target"] = target
         if target is not BASE and target is not CATALOG:
             check_repository(target.repository, min(self._name_limit, 254 - len(self.gate.host(request))))
@@ -162,6 +234,7 @@ class App:
             elif target.kind in {"blob", "referrers"}:
                 Digest.parse(target.reference)
         session = await self.gate.session(request)
+        request.caller = session.identity.name
         response = await handler(session, request, target)
         response.headers.append((b"docker-distribution-api-version", b"registry/2.0"))
         return response
@@ -212,10 +285,20 @@ class App:
         return Response(error.status, headers.items(), body)
 
 
-def _request_id(request: Request) -> bytes:
-    """The client's own, where it can be shown as it is; else a new one (Harbor's management API)."""
-    given = request.header(b"x-request-id") or ""
-    return (given if _plain_id.match(given) else str(uuid.uuid4())).encode()
+def _tell(request: Request, status: int, seconds: float) -> None:
+    """The line of a request. Its query is left out: it may hold what is nobody's business."""
+    fields = {
+        "method": request.method,
+        "path": request.path,
+        "operation": request.operation,
+        "status": status,
+        "received": request.received,
+        "sent": request.sent,
+        "duration": round(seconds, 6),
+        "identity": request.caller,
+        "address": request.address or "",
+    }
+    access.info("%s", " ".join(f"{name}={value}" for name, value in fields.items()), extra={"fields": fields})
 
 
 def _check_framing(request: Request) -> None:

@@ -77,6 +77,7 @@ async def _linger(request: Request, response: Response, send: Send, rest: asynci
     body: Any = b"" if request.method == "HEAD" else response.body
     now = len(body) - 1 if _server_sends_files(request) else len(body)
     await send({"type": "http.response.body", "body": body[:now], "more_body": True})
+    request.sent = len(body)
     await asyncio.wait([rest], timeout=LINGER)
     await send({"type": "http.response.body", "body": body[now:]})
 
@@ -110,8 +111,10 @@ async def _send(request: Request, response: Response, send: Send) -> None:
         await send({"type": "http.response.body", "body": b""})
     elif isinstance(response.body, bytes):
         await send({"type": "http.response.body", "body": response.body})
+        request.sent = len(response.body)
     elif _sends_files(request, response):
         await send({"type": "http.response.pathsend", "path": response.path})
+        request.sent = response.length
     else:
         await _stream(request, response, response.body, send)
 
@@ -126,10 +129,12 @@ async def _stream(request: Request, response: Response, body: Any, send: Send) -
     try:
         async with aclosing(body) as pieces:
             await send({"type": "http.response.body", "body": response.first, "more_body": True})
+            request.sent = len(response.first)
             async for piece in pieces:
                 if gone.done():
                     return
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
+                request.sent += len(piece)
     except StorageError as error:
         # The status is out: only a cut connection tells the client that this is not the whole.
         log.error("%s %s broke off: %s", request.method, request.path, error)  # noqa: TRY400 - no bug: the trace says nothing

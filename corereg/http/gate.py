@@ -53,6 +53,7 @@ class Gate:
         self._external = registry.config.server.external_url
         self._external_host = self._external.partition("://")[2] if self._external else ""
         self._trusted = tuple(map(ipaddress.ip_network, registry.config.server.trusted_proxies))
+        self._hits = registry.metrics.caches.values.setdefault(("token", "hit"), [0.0])
         self._tokens: OrderedDict[bytes, Known] = OrderedDict()
         self._nobody: tuple[Sequence[Grant], float, int] = ((), 0.0, -1)
         self._asks_identify = bool(registry.plugins.implementers("identify"))
@@ -134,6 +135,8 @@ class Gate:
             value = value.strip()
             key = hashlib.sha256(value).digest()
             known = self._tokens.get(key)
+            if known is not None:
+                self._hits[0] += 1
             if known is None or known.serial < registry.rights.serial or known.expires < time.time():
                 known = await self._bearer(key, value.decode("latin-1"), known)
             return Session(registry.house, known.identity, known.grants, address=request.address, narrow=True)
@@ -169,6 +172,7 @@ class Gate:
         """Who holds the token; `known` is what was remembered of it under `key`, its hash."""
         rights = self.registry.rights
         if known is None:
+            self.registry.metrics.caches.add("token", "miss")
             known = await self._verified(token)
             self._tokens[key] = known
             while len(self._tokens) > MOST_TOKENS:
@@ -193,7 +197,9 @@ class Gate:
         if registry.rights.revoked(known.identity.subject, known.serial):
             self._tokens.pop(key, None)
             raise TokenRejected("what it was given for was changed or withdrawn; sign in again")
-        if known.outdated(registry.rights):
+        outdated = known.outdated(registry.rights)
+        registry.metrics.caches.add("rights", "miss" if outdated else "hit")
+        if outdated:
             try:
                 known.identity = await registry.plugins.complete_identity(known.identity)
             except OCIError as error:

@@ -199,7 +199,9 @@ def _signature(
 
 
 async def _call(entry: Entry, gate: Gate, request: Request, texts: Mapping[str, str]) -> Response:
+    request.operation = entry.route.handler.__name__
     session = await gate.session(request)
+    request.caller = session.identity.name
     segments = {name: unquote(text) if entry.segments[name] == "path" else text for name, text in texts.items()}
     namespace = await _namespace(entry, gate, request, segments)
     await _require(entry.route, session, segments, namespace)

@@ -31,6 +31,7 @@ async def get_token(registry: Registry, request: Request) -> Response:
         serial = registry.rights.serial
         known = await registry.plugins.identify(request)
         identity = ANONYMOUS if known is None else await registry.plugins.complete_identity(known)
+        request.caller = identity.name
         return await _answer(registry, SignedIn(identity, serial), request.query.get("scope", ()))
     kind, _, value = header.partition(" ")
     if kind.lower() != "basic":
@@ -42,6 +43,7 @@ async def get_token(registry: Registry, request: Request) -> Response:
         message = f"the account asked for is not {name}, who signed in"
         raise Unauthorized(message)
     signed_in = await registry.signin.password(name, password, request.address)
+    request.caller = signed_in.identity.name
     return await _answer(registry, signed_in, request.query.get("scope", ()))
 
 
@@ -52,6 +54,7 @@ async def post_token(registry: Registry, request: Request) -> Response:
     if form.get("grant_type") != "password":
         raise GrantUnsupported
     signed_in = await registry.signin.password(form.get("username", ""), form.get("password", ""), request.address)
+    request.caller = signed_in.identity.name
     return await _answer(registry, signed_in, [form.get("scope", "")], oauth=True)
 
 

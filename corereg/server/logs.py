@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from corereg.config import LogConfig
+from corereg.messages import CURRENT
 
 _SECRETS = re.compile(
     r"(?i)(://[^\s/:@]*:)[^\s/@]+(?=@)"  # passwords in URLs
@@ -34,18 +35,22 @@ def _printable(text: str) -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """``2026-11-23 19:12:03.120 warning corereg.http.app  message``."""
+    """``2026-11-23 19:12:03.120 warning corereg.http.app [request] message``; between requests without one."""
 
     def format(self, record: logging.LogRecord) -> str:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
         head = f"{stamp}.{int(record.msecs):03d} {record.levelname.lower():7} {record.name}"
-        line = f"{head}  {_printable(record.getMessage())}"
+        request = _request()
+        line = f"{head} {f'[{request}]' if request else ''} {_printable(record.getMessage())}"
         trace = _trace(record)
         return without_secrets(f"{line}\n{trace}" if trace else line)
 
 
 class JSONFormatter(logging.Formatter):
-    """One JSON object a line: time (RFC 3339, UTC), level, logger, message, process, perhaps exception."""
+    """One JSON object a line: time (RFC 3339, UTC), level, logger, message, process; perhaps request and exception.
+
+    The line of a request has its fields apart, too.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
@@ -56,10 +61,21 @@ class JSONFormatter(logging.Formatter):
             "message": without_secrets(record.getMessage()),
             "process": record.process,
         }
+        request = _request()
+        if request:
+            fields["request"] = request
+        for name, value in getattr(record, "fields", {}).items():
+            fields[name] = without_secrets(value) if isinstance(value, str) else value
         trace = _trace(record)
         if trace:
             fields["exception"] = without_secrets(trace)
         return msgspec.json.encode(fields).decode()
+
+
+def _request() -> str:
+    """The id of the request that is being answered where this is logged."""
+    request = CURRENT.get()
+    return "" if request is None else request.id
 
 
 def _trace(record: logging.LogRecord) -> str:

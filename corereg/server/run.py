@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from corereg.config import Config
+from corereg.metrics import Board
 from corereg.registry import Registry
 from corereg.server.banner import Banner, headline, say, warnings
 from corereg.server.failure import sentence
@@ -29,13 +30,28 @@ def run(config: Config, version: str) -> int:
     port: int = listeners[0].getsockname()[1]
     made = certificate(config)
     banner = Banner(config, version, port, made)
+    scrapes = _scrapes(config)
     if config.server.workers == 1:
-        _alone(config, listeners[0], made, banner)
+        _alone(config, listeners[0], made, banner, scrapes)
         return 0
-    return _several(config, listeners, made, banner)
+    return _several(config, listeners, made, banner, scrapes)
 
 
-def _alone(config: Config, listener: socket.socket, made: Certificate | None, banner: Banner) -> None:
+def _scrapes(config: Config) -> Sequence[socket.socket | None]:
+    """For each worker a listener that answers ``/metrics`` alone, where that was asked for."""
+    workers, wanted = config.server.workers, config.metrics
+    if not wanted.enabled or wanted.port is None:
+        return [None] * workers
+    return listen_each(wanted.host, wanted.port, workers)
+
+
+def _alone(
+    config: Config,
+    listener: socket.socket,
+    made: Certificate | None,
+    banner: Banner,
+    scrapes: Sequence[socket.socket | None],
+) -> None:
     registry = Registry(config)
     banner.headline(registry)
 
@@ -43,15 +59,27 @@ def _alone(config: Config, listener: socket.socket, made: Certificate | None, ba
         await banner.places(registry)
         banner.ready()
 
-    Work(registry, listener, made, announce).run()
+    Work(registry, listener, made, announce, scrape=scrapes[0]).run()
 
 
-def _several(config: Config, listeners: Sequence[socket.socket], made: Certificate | None, banner: Banner) -> int:
+def _several(
+    config: Config,
+    listeners: Sequence[socket.socket],
+    made: Certificate | None,
+    banner: Banner,
+    scrapes: Sequence[socket.socket | None],
+) -> int:
     """No plugin is loaded in this process, only in the workers: see `corereg.server.workers`."""
+    board = Board(len(listeners))
 
     def job(listener: socket.socket, first: bool, parent: int, tell: int) -> None:  # noqa: FBT001 - Job is the type
+        place = next(place for place, each in enumerate(listeners) if each is listener)
+        for each in scrapes:
+            if each is not None and each is not scrapes[place]:
+                each.close()
         try:
             registry = Registry(config)
+            registry.metrics.join(board, place + 1)
             if first:
                 banner.headline(registry)
 
@@ -60,7 +88,7 @@ def _several(config: Config, listeners: Sequence[socket.socket], made: Certifica
                     await banner.places(registry)
                 os.write(tell, b"+")
 
-            Work(registry, listener, made, announce, parent).run()
+            Work(registry, listener, made, announce, parent, scrapes[place]).run()
         except Exception as error:
             told = sentence(error)
             if told is None:
@@ -85,6 +113,8 @@ async def check(config: Config, version: str) -> list[str]:
     look(config)
     registry = Registry(config)
     listen(config.server.host, config.server.port).close()
+    if config.metrics.port is not None:
+        listen(config.metrics.host, config.metrics.port).close()
     made = None if config.server.tls.self_signed else certificate(config)
     return [
         headline(config, version, registry),

@@ -18,6 +18,7 @@ from corereg.registry import Registry
 from corereg.server.allocator import keep_freed_pages
 from corereg.server.failure import ServerError
 from corereg.server.logs import on_loop_error
+from corereg.server.scrape import telling
 from corereg.server.shutdown import Stop, end_in, until_stopped
 from corereg.server.tls import Certificate
 from corereg.server.transfers import Application, Transfers
@@ -67,6 +68,7 @@ class Work:
         certificate: Certificate | None,
         announce: Announce,
         parent: int | None = None,
+        scrape: socket.socket | None = None,
     ) -> None:
         self.registry = registry
         self.listener = listener
@@ -74,6 +76,8 @@ class Work:
         self.announce = announce
         self.parent = parent
         """A descriptor that reports its end when the parent is gone; None when there is no parent."""
+        self.scrape = scrape
+        """A listener that answers ``/metrics`` alone."""
 
     @property
     def config(self) -> Config:
@@ -107,7 +111,8 @@ class Work:
         serving = serve(transfers, self.listener, self.certificate, stop)
         await self.announce(self.registry)
         patience = self.config.server.shutdown_timeout
-        await until_stopped(serving, stop, transfers, patience=patience, tls=self.certificate is not None)
+        async with telling(self.registry, self.scrape):
+            await until_stopped(serving, stop, transfers, patience=patience, tls=self.certificate is not None)
 
     async def _close(self) -> None:
         try:

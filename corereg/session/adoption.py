@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-import sqlalchemy as sa
 
 from corereg.access import Action
 from corereg.errors import Precondition
@@ -15,9 +14,8 @@ from corereg.oci.manifest import Manifest
 from corereg.oci.names import check_repository
 from corereg.session.door import Change, Door
 from corereg.store.catalog import StoredBlob
+from corereg.store.condemned import OF_DIGEST, blob_lock
 from corereg.store.database import Transaction
-from corereg.store.schema import condemned
-from corereg.store.scopes import among
 
 ADOPT = Action("repository", "push")
 
@@ -94,15 +92,10 @@ class Adoption(Door):
 
     async def _check_not_condemned(self, tx: Transaction, blobs: Sequence[StoredBlob]) -> None:
         for each in sorted(blobs, key=lambda blob: blob.digest):
-            await self._house.database.lock(tx, f"corereg blob {each.digest}")
-        keys = [each.key for each in blobs]
-        if keys and (
-            row := await tx.row(
-                sa.select(condemned.c.storage_key).where(among(self._house.database, condemned.c.storage_key, keys))
-            )
-        ):
-            message = f"{row[0]} is just being deleted by a collection; adopt again in a moment"
-            raise Precondition(message)
+            await self._house.database.lock(tx, blob_lock(each.digest))
+            if (row := await tx.row(OF_DIGEST, digest=each.digest)) is not None:
+                message = f"{row[0]} is just being deleted by a collection; adopt again in a moment"
+                raise Precondition(message)
 
 
 def _replace(change: Change, first: Operation, others: Sequence[Operation]) -> None:

@@ -66,6 +66,7 @@ class Artifacts(Door):
             if found is None or repository_id is None or found.digest != str(digest):
                 message = f"{repository}@{digest} has no tag {tag}"
                 raise Missing(message)
+            await self._house.trash.keep_tag(change.tx, repository, str(digest), tag, by=self.identity.name)
             await catalog.delete_tag(change.tx, repository_id, tag)
 
     # ---- delete ----
@@ -82,8 +83,9 @@ class Artifacts(Door):
         operations = await self._deletions(repository, repository_id, going)
         async with self.change(operations[0], more=operations[1:]) as change:
             await self._alone(change.tx, repository)
+            batch = self._house.trash.batch()
             for operation in reversed(operations):
-                await self._delete_one(change, repository, repository_id, operation)
+                await self._delete_one(change, repository_id, operation, batch)
 
     async def _hanging_on(self, repository_id: int, subject: str) -> list[str]:
         """Referrers of a manifest, and theirs."""
@@ -117,8 +119,8 @@ class Artifacts(Door):
             )
         return found
 
-    async def _delete_one(self, change: Change, repository: str, repository_id: int, operation: Operation) -> None:
-        catalog, digest = self._house.catalog, str(operation.digest)
+    async def _delete_one(self, change: Change, repository_id: int, operation: Operation, batch: str) -> None:
+        catalog, digest, repository = self._house.catalog, str(operation.digest), operation.repository
         user = await catalog.user_of(change.tx, repository_id, digest)
         if user is not None:
             message = f"the deleting artifact is referenced by others: {repository}@{user} needs it; delete that first"
@@ -126,6 +128,7 @@ class Artifacts(Door):
         held = {each.digest for each in (change.operation, *change.more)}
         new = [each for each in await catalog.referrers_of(repository_id, digest, change.tx) if each not in held]
         tagged = tuple(await catalog.tags_of(change.tx, repository_id, digest))
+        await self._keep(change, repository_id, batch, operation)
         if new or tagged != operation.tags or not await catalog.delete_manifest(change.tx, repository_id, digest):
             message = f"somebody changed {repository}@{digest} at the same moment; look at it, and try again"
             raise Precondition(message)
@@ -149,6 +152,9 @@ class Artifacts(Door):
             if now != set(digests) or any(tags.get(str(each.digest), []) != list(each.tags) for each in operations):
                 message = f"somebody pushed to {repository} at the same moment; look at it, and try again"
                 raise Precondition(message)
+            batch = self._house.trash.batch()
+            for each in reversed(operations):
+                await self._keep(change, repository_id, batch, each)
             links = await catalog.links(repository_id, change.tx)
             change.more += [
                 self.operation("blob.delete", repository=repository, digest=digest, size=size)

@@ -13,6 +13,9 @@ from corereg.oci.errors import (
 from corereg.oci.names import check_repository
 from corereg.session.door import Door, SignInNeeded
 from corereg.store.catalog import StoredBlob
+from corereg.store.database import now
+
+SECOND = 1_000_000
 
 
 class Blobs(Door):
@@ -36,6 +39,10 @@ class Blobs(Door):
             raise BlobUnknown
         if self._house.plugins.admits:
             await self._admit(self.operation("blob.pull", repository=repository, digest=str(digest), size=found.size))
+        # Whoever hears that it is here names it in a manifest soon, and the collector may be on its way.
+        old = head and found.used < now() - self._house.gc.grace * SECOND // 2
+        if old and not await self._house.catalog.use_blob(repository, str(digest)):
+            raise BlobUnknown
         return found
 
     def read(self, blob: StoredBlob, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:

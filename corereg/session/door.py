@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from corereg.access import SYSTEM_SCOPE, Action, Grant, Identity, Refusal, allowed
-from corereg.config import ProtocolConfig
+from corereg.config import GCConfig, ProtocolConfig
 from corereg.events import Operation
+from corereg.metrics import Metrics
 from corereg.oci.errors import (
     Denied,
     OCIError,
@@ -19,13 +20,16 @@ from corereg.oci.errors import (
 )
 from corereg.plugins import Plugins
 from corereg.store.catalog import Catalog
+from corereg.store.condemned import Condemned
 from corereg.store.database import Database, Transaction
 from corereg.store.jobs import History, Job, Queue, Schedules
 from corereg.store.journal import Happening, Journal
 from corereg.store.rights import Rights
 from corereg.store.settings import Settings
 from corereg.store.storage import Storage
+from corereg.store.trash import Trash
 from corereg.store.uploads import Uploads
+from corereg.tracing import Tracer
 
 
 class SignInNeeded(Unauthorized):
@@ -67,6 +71,11 @@ class House(msgspec.Struct, frozen=True):
     queue: Queue
     schedules: Schedules
     history: History
+    gc: GCConfig
+    condemned: Condemned
+    trash: Trash
+    metrics: Metrics
+    tracer: Tracer
 
 
 class Change:
@@ -77,6 +86,8 @@ class Change:
         self.tx = tx
         self.more: list[Operation] = []
         """What else happens in the same transaction; asked and told like the operation itself."""
+        self.counted: Sequence[Operation] = ()
+        """What that comes to in particulars: `commit` is asked about each, the journal tells only of the whole."""
         self.details: dict[str, Any] = dict(operation.details)
         self.changed: dict[str, bool] = {}
 
@@ -178,7 +189,11 @@ class Door:
             raise await self.refusal(wanted)
 
     async def _admit(self, operation: Operation) -> None:
-        refusal = await self._house.plugins.admit(operation)
+        plugins = self._house.plugins
+        if not plugins.admits:
+            return
+        with self._house.tracer.span("session.admit", corereg__operation=operation.kind):
+            refusal = await plugins.admit(operation)
         if refusal is not None:
             self._happened("access.refused", repository=operation.repository, digest=operation.digest, later=True)
             raise Refused(refusal)
@@ -211,29 +226,30 @@ class Door:
         The body writes with `Change.tx`. An exception in it rolls everything back. `more` are further operations that
         happen with the first or not at all.
         """
-        if needs is not None:
-            await self.require(needs)
-        for each in (operation, *more):
-            await self._admit(each)
-        house = self._house
-        async with house.database.transaction() as tx:
-            change = Change(operation, tx)
-            change.more += more
-            yield change
-            done = msgspec.structs.replace(change.operation, details=change.details)
-            for each in (done, *change.more):
-                refusal = await house.plugins.commit(each, tx)
-                if refusal is not None:
-                    raise Refused(refusal)
-            for revoke in (False, True):
-                await house.rights.change(
-                    tx, [s for s, hard in change.changed.items() if hard is revoke], revoke=revoke
-                )
-            for each in (done, *change.more):
-                await house.journal.append(tx, self._told(each))
-        house.journal.committed()
-        if change.changed:
-            await house.rights.refresh(now=True)
+        with self._house.tracer.span("session.change", corereg__operation=operation.kind):
+            if needs is not None:
+                await self.require(needs)
+            for each in (operation, *more):
+                await self._admit(each)
+            house = self._house
+            async with house.database.transaction() as tx:
+                change = Change(operation, tx)
+                change.more += more
+                yield change
+                done = msgspec.structs.replace(change.operation, details=change.details)
+                for each in (done, *change.more, *change.counted):
+                    refusal = await house.plugins.commit(each, tx)
+                    if refusal is not None:
+                        raise Refused(refusal)
+                for revoke in (False, True):
+                    await house.rights.change(
+                        tx, [s for s, hard in change.changed.items() if hard is revoke], revoke=revoke
+                    )
+                for each in (done, *change.more):
+                    await house.journal.append(tx, self._told(each))
+            house.journal.committed()
+            if change.changed:
+                await house.rights.refresh(now=True)
 
     def _told(self, done: Operation) -> Happening:
         return self._happened(
@@ -255,6 +271,19 @@ class Door:
         deleted between the check that it is there and the commit, and of two conditional pushes one wins.
         """
         await self._house.database.lock(tx, f"corereg repository {repository}")
+
+    async def _keep(self, change: Change, repository_id: int, batch: str, operation: Operation | None = None) -> None:
+        """Before the manifest of a deletion goes: keep it in the trash, with what goes together under one `batch`."""
+        deleted = operation or change.operation
+        await self._house.trash.keep(
+            change.tx,
+            repository_id,
+            deleted.repository or "",
+            str(deleted.digest),
+            tags=deleted.tags,
+            by=self.identity.name,
+            batch=batch,
+        )
 
     def _check_deletable(self) -> None:
         if not self._house.protocol.delete:

@@ -204,6 +204,7 @@ class Manifests(Door):
                 size=found.size if found else None,
                 media_type=found.media_type if found else None,
             )
+            await self._keep(change, repository_id, self._house.trash.batch())
             if not await catalog.delete_manifest(change.tx, repository_id, str(reference)):
                 raise await self._manifest_unknown(repository, reference)
 
@@ -218,6 +219,7 @@ class Manifests(Door):
             if found is None or repository_id is None:
                 raise await self._manifest_unknown(repository, tag)
             change.describe(digest=found.digest)
+            await self._house.trash.keep_tag(change.tx, repository, found.digest, tag, by=self.identity.name)
             await catalog.delete_tag(change.tx, repository_id, tag)
 
 

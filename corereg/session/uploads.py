@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
+from contextlib import contextmanager, suppress
 
 from corereg.oci.digest import Digest
 from corereg.oci.errors import (
@@ -10,6 +11,7 @@ from corereg.oci.errors import (
 )
 from corereg.session.door import Door
 from corereg.store.catalog import StoredBlob
+from corereg.store.storage import StorageError
 from corereg.store.uploads import Upload
 
 
@@ -22,7 +24,9 @@ class Transfers(Door):
         """Begin a blob. Its content will be hashed with `algorithm` (another one asked at the end works too)."""
         await self._require("push", repository)
         await self._admit(self.operation("blob.push", repository=repository))
-        return await self._house.uploads.start(repository, self.identity.subject, algorithm)
+        upload = await self._house.uploads.start(repository, self.identity.subject, algorithm)
+        self._house.metrics.uploads.add("started")
+        return upload
 
     async def upload(self, repository: str, upload: str) -> Upload:
         """An upload of this identity in this repository."""
@@ -33,7 +37,8 @@ class Transfers(Door):
         self, upload: Upload, chunks: AsyncIterator[bytes], *, start: int | None, length: int | None
     ) -> Upload:
         """Append to an upload this session was given."""
-        return await self._house.uploads.append(upload, chunks, start=start, length=length)
+        with self._receiving():
+            return await self._house.uploads.append(upload, chunks, start=start, length=length)
 
     async def finish_upload(
         self,
@@ -45,6 +50,20 @@ class Transfers(Door):
         length: int | None = None,
     ) -> StoredBlob:
         """Turn an upload this session was given into a blob of its repository: durable, then acknowledged."""
+        with self._receiving():
+            blob = await self._finish(upload, digest, chunks, start=start, length=length)
+        self._house.metrics.uploads.add("committed")
+        return blob
+
+    async def _finish(
+        self,
+        upload: Upload,
+        digest: Digest,
+        chunks: AsyncIterator[bytes] | None,
+        *,
+        start: int | None,
+        length: int | None,
+    ) -> StoredBlob:
         house = self._house
         committed = await house.uploads.finish(upload, digest, chunks, start=start, length=length)
         operation = self.operation("blob.push", repository=upload.repository, digest=str(digest), size=committed.size)
@@ -59,8 +78,25 @@ class Transfers(Door):
         except OCIError:
             await house.uploads.cancel(upload)  # refused: a retry starts anew; the bytes wait for the collector
             raise
+        if blob.key != committed.key:  # it was there already, elsewhere
+            with suppress(StorageError):
+                await house.storage.delete(committed.key)
         return blob
 
     async def cancel_upload(self, upload: Upload) -> None:
         """Forget an upload this session was given."""
         await self._house.uploads.cancel(upload)
+        self._house.metrics.uploads.add("cancelled")
+
+    @contextmanager
+    def _receiving(self) -> Generator[None]:
+        """Around a request that sends bytes of a blob, or ends an upload."""
+        metrics = self._house.metrics
+        metrics.receiving.add()
+        try:
+            yield
+        except BaseException:
+            metrics.uploads.add("failed")
+            raise
+        finally:
+            metrics.receiving.add(by=-1)

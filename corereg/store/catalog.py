@@ -18,6 +18,7 @@ from corereg.access import Grant, scopes_of
 from corereg.oci.digest import Digest
 from corereg.oci.manifest import Descriptor, Manifest
 from corereg.oci.names import Tag
+from corereg.store.condemned import blob_lock
 from corereg.store.database import Database, Query, Row, Transaction, now
 from corereg.store.schema import blob_links, blobs, manifest_members, manifests, repositories, tags
 from corereg.store.scopes import covered
@@ -33,11 +34,15 @@ class StoredManifest(msgspec.Struct, frozen=True):
 
 
 class StoredBlob(msgspec.Struct, frozen=True):
-    """A blob a repository may serve: its size in bytes and the key it lies under."""
+    """A blob a repository may serve: its size in bytes and the key it lies under.
+
+    `used` is when the repository last had to do with it (pushed, mounted, asked for), where that was looked up.
+    """
 
     digest: str
     size: int
     key: str
+    used: int = 0
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -79,8 +84,9 @@ MANIFEST_HEAD_BY_DIGEST = Query(_by_digest)
 MANIFEST_BY_TAG = Query(_by_tag.add_columns(manifests.c.body))
 MANIFEST_BY_DIGEST = Query(_by_digest.add_columns(manifests.c.body))
 
+_used = sa.case((blob_links.c.used_at > blob_links.c.created_at, blob_links.c.used_at), else_=blob_links.c.created_at)
 BLOB = Query(
-    sa.select(blobs.c.digest, blobs.c.size, blobs.c.storage_key)
+    sa.select(blobs.c.digest, blobs.c.size, blobs.c.storage_key, _used)
     .select_from(
         repositories.join(blob_links, blob_links.c.repository_id == repositories.c.id).join(
             blobs, blobs.c.digest == blob_links.c.digest
@@ -90,6 +96,41 @@ BLOB = Query(
 )
 STORED_BLOB = Query(
     sa.select(blobs.c.digest, blobs.c.size, blobs.c.storage_key).where(blobs.c.digest == bindparam("digest"))
+)
+USE_BLOB = Query(
+    sa.update(blob_links)
+    .where(
+        blob_links.c.repository_id
+        == sa.select(repositories.c.id).where(repositories.c.name == bindparam("repository")).scalar_subquery(),
+        blob_links.c.digest == bindparam("digest"),
+    )
+    .values(used_at=bindparam("at"))
+)
+USE_LINK = Query(
+    sa.update(blob_links)
+    .where(blob_links.c.repository_id == bindparam("repository_id"), blob_links.c.digest == bindparam("digest_"))
+    .values(used_at=bindparam("at"))
+)
+USE_STORED = Query(sa.update(blobs).where(blobs.c.digest == bindparam("digest_")).values(used_at=bindparam("at")))
+USE_MEMBERS = Query(
+    sa.update(blob_links)
+    .where(
+        blob_links.c.repository_id == bindparam("repository"),
+        blob_links.c.digest.in_(
+            sa.select(manifest_members.c.member).where(
+                manifest_members.c.repository_id == bindparam("repository"),
+                manifest_members.c.digest == bindparam("manifest"),
+            )
+        ),
+    )
+    .values(used_at=bindparam("at"))
+)
+USE_ALL = Query(
+    sa.update(blobs)
+    .where(
+        blobs.c.digest.in_(sa.select(blob_links.c.digest).where(blob_links.c.repository_id == bindparam("repository")))
+    )
+    .values(used_at=bindparam("at"))
 )
 BLOB_HOLDERS = Query(
     sa.select(repositories.c.name)
@@ -272,12 +313,16 @@ class Catalog:
     async def blob(self, repository: str, digest: str) -> StoredBlob | None:
         """The blob, if that repository may serve it."""
         row = await self.database.row(BLOB, repository=repository, digest=str(digest))
-        return StoredBlob(row[0], row[1], row[2]) if row else None
+        return StoredBlob(row[0], row[1], row[2], row[3]) if row else None
+
+    async def use_blob(self, repository: str, digest: str) -> bool:
+        """The repository has just had to do with the blob, so it stays for a while; whether it is still there."""
+        return bool(await self.database.execute(USE_BLOB, repository=repository, digest=digest, at=now()))
 
     async def blob_of(self, tx: Transaction, repository: str, digest: str) -> StoredBlob | None:
         """The same inside a transaction."""
         row = await tx.row(BLOB, repository=repository, digest=digest)
-        return StoredBlob(row[0], row[1], row[2]) if row else None
+        return StoredBlob(row[0], row[1], row[2], row[3]) if row else None
 
     async def blob_holders(self, digest: str) -> list[str]:
         """Some repositories (at most 100) that hold the blob."""
@@ -355,15 +400,23 @@ class Catalog:
         at = now()
         first = await tx.execute(self._insert_blob, digest=digest, size=size, key=key, at=at)
         new = await tx.execute(self._insert_link, repository_id=repository_id, digest=digest, at=at)
+        if not first:
+            await tx.execute(USE_STORED, digest_=digest, at=at)
+        if not new:
+            await tx.execute(USE_LINK, repository_id=repository_id, digest_=digest, at=at)
         row = None if first else await tx.row(STORED_BLOB, digest=digest)
         return (StoredBlob(*row) if row else StoredBlob(digest, size, key)), bool(new)
 
     async def link_blob(self, tx: Transaction, repository_id: int, digest: str) -> tuple[StoredBlob, bool] | None:
         """Let the repository serve a blob that is stored, and whether it did not before; None when it is not stored."""
+        await self.database.lock(tx, blob_lock(digest))  # or the collector takes it between these two
         row = await tx.row(STORED_BLOB, digest=digest)
         if row is None:
             return None
-        new = await tx.execute(self._insert_link, repository_id=repository_id, digest=digest, at=now())
+        at = now()
+        new = await tx.execute(self._insert_link, repository_id=repository_id, digest=digest, at=at)
+        if not new:
+            await tx.execute(USE_LINK, repository_id=repository_id, digest_=digest, at=at)
         return StoredBlob(*row), bool(new)
 
     async def put_manifest(self, tx: Transaction, repository_id: int, digest: Digest, manifest: Manifest) -> bool:
@@ -412,11 +465,13 @@ class Catalog:
         return [row[0] for row in await tx.rows(TAGS_OF, repository_id=repository_id, digest=digest)]
 
     async def delete_manifest(self, tx: Transaction, repository_id: int, digest: str) -> bool:
-        """Remove the manifest and, with it, its tags and its part in the referrers lists."""
+        """Remove the manifest and, with it, its tags and its part in referrers lists; its blobs stay for a while."""
+        await tx.execute(USE_MEMBERS, repository=repository_id, manifest=digest, at=now())
         return bool(await tx.execute(DELETE_MANIFEST, repository_id=repository_id, digest=digest))
 
     async def unlink_blob(self, tx: Transaction, repository_id: int, digest: str) -> bool:
         """The repository serves the blob no longer; its bytes stay for the others and for the collector."""
+        await tx.execute(USE_STORED, digest_=digest, at=now())
         return bool(await tx.execute(DELETE_LINK, repository_id=repository_id, digest=digest))
 
     async def contents(
@@ -453,6 +508,7 @@ class Catalog:
 
     async def delete_repository(self, tx: Transaction, repository_id: int) -> None:
         """Forget the repository and all that hangs on it; bytes stay for others and for the collector."""
+        await tx.execute(USE_ALL, repository=repository_id, at=now())
         await tx.execute(DELETE_REPOSITORY, repository_id=repository_id)
 
     async def user_of(self, tx: Transaction, repository_id: int, member: str) -> str | None:

@@ -15,6 +15,9 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from corereg.metrics import Metrics
+from corereg.tracing import OFF, Tracer
+
 if TYPE_CHECKING:  # for the types alone: what may go wrong is known without the library that does the work
     import sqlalchemy as sa
 
@@ -91,6 +94,17 @@ class Database(ABC):
     """The rows of one registry. Made by `connect`; used in one event loop."""
 
     dialect: str
+    metrics: Metrics | None = None
+    tracer: Tracer = OFF
+
+    def measure(self, metrics: Metrics, tracer: Tracer) -> None:
+        """From here on tell of every write transaction: how long it took, the wait for its turn included."""
+        self.metrics = metrics
+        self.tracer = tracer
+
+    def pool(self) -> Mapping[str, int]:
+        """Connections by what they do (``idle``, ``used``, ``waiting``: callers without one); empty without a pool."""
+        return {}
 
     @abstractmethod
     async def open(self) -> None:
@@ -149,7 +163,14 @@ def only_transaction(database: Database) -> Generator[None]:
         message = "a transaction is open in this task already; use it instead of opening another"
         raise RuntimeError(message)
     token = _open.set(database)
+    begun = time.perf_counter()
     try:
-        yield
+        if database.tracer.on:
+            with database.tracer.span("database.transaction"):
+                yield
+        else:
+            yield
     finally:
         _open.reset(token)
+        if database.metrics is not None:
+            database.metrics.transactions.observe(time.perf_counter() - begun)

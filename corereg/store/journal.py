@@ -230,6 +230,24 @@ class Journal:
                 )
             )
 
+    async def behind(self) -> dict[str, tuple[int, float]]:
+        """How far each reader is behind: in events, and the age in seconds of the first that it has not seen."""
+        newest = sa.select(sa.func.coalesce(sa.func.max(journal.c.serial), 0)).scalar_subquery()
+        oldest = (
+            sa.select(journal.c.time)
+            .where(journal.c.serial > journal_cursors.c.serial)
+            .order_by(journal.c.serial)
+            .limit(1)
+            .correlate(journal_cursors)
+            .scalar_subquery()
+        )
+        rows = await self.database.rows(sa.select(journal_cursors.c.reader, newest - journal_cursors.c.serial, oldest))
+        at = now()
+        return {
+            reader: (max(0, int(count)), 0.0 if time is None else max(0.0, (at - time) / SECOND))
+            for reader, count, time in rows
+        }
+
     async def events(self, *, after: int = 0, limit: int = 100) -> list[Event]:
         """Events with a serial above `after`, oldest first."""
         return [_event(row) for row in await self.database.rows(NEWER, serial=after, limit=limit)]

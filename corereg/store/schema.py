@@ -162,7 +162,7 @@ uploads = sa.Table(
     sa.Column("committing", Name, index=True),
 )
 
-# Bytes that are being deleted: whoever comes with the same digest waits until they are gone (`corereg.store.condemned`).
+# Bytes that are being deleted; whoever comes with the same digest waits for that (`corereg.store.condemned`).
 condemned = sa.Table(
     "condemned",
     metadata,

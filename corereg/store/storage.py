@@ -16,7 +16,7 @@ Promises:
 - A key's bytes never change once committed.
 - Errors: a missing key, an upload whose bytes are not there and anything that is no key or upload id at all are
   `KeyMissing`; no room left is `StorageFull`; anything else that keeps the storage from working is
-  `StorageUnavailable`. No other exception leaves a storage.
+  `StorageUnavailable`. No other exception leaves a storage, but for what the caller's own `check` raises (`put`).
 - A method that is cancelled leaves nothing running behind it.
 
 `corereg.testing.storage.StorageContract` holds a storage to all that.
@@ -28,10 +28,13 @@ import errno
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Literal
 
+import anyio
 import msgspec
+
+from corereg.store.threads import Threads
 
 State = Mapping[str, Any]
 """What a storage remembers about an upload between two requests; JSON values only."""
@@ -193,6 +196,29 @@ class Storage(ABC):
         `KeyMissing` when the upload has fewer bytes. The caller has checked the digest; the storage does not.
         """
 
+    async def put(self, upload: str, state: State, data: bytes, digest: str, check: Callable[[], None]) -> str:
+        """Make `data`, a few MiB at most, durable as `digest`: all of an upload of which no byte has come before. The
+        key it lies under, and all else that `commit` promises.
+
+        `check` blocks for as long as hashing takes: the storage calls it once, in a thread where it has one at hand,
+        before anybody can read the bytes. What it raises leaves as it is. When `put` raises or is cancelled, the upload
+        stands where it stood, and may be begun anew.
+
+        Whoever can do it in fewer steps than this overrides it.
+        """
+        thread = Threads(1, "check")
+        try:
+            await thread.run(check)
+        finally:
+            thread.close()
+        writer = await self.writer(upload, state, 0)
+        try:
+            await writer.write(data)
+        finally:
+            with anyio.CancelScope(shield=True):
+                state = await writer.close()
+        return await self.commit(upload, state, len(data), digest)
+
     @abstractmethod
     async def abort(self, upload: str, state: State) -> None:
         """Forget the upload and its bytes; unknown uploads are no error. The state may be empty: the upload of a
@@ -227,6 +253,13 @@ class Storage(ABC):
 
         Whoever removes keys asks for `BLOBS`: an adopted folder or bucket holds other keys, too.
         """
+
+    def committed(self) -> AsyncGenerator[Stat]:
+        """Every committed key that is a blob of ours, in no promised order: what a collector may consider.
+
+        A storage that commits anywhere but below `BLOBS` lists that, too.
+        """
+        return self.list(BLOBS)
 
     async def redirect(self, key: str, *, method: str, filename: str, expires: int) -> str | None:
         """A URL that serves the key for `expires` seconds, or None (capability ``redirect``)."""

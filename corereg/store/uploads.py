@@ -5,7 +5,8 @@ lease, so that a process that died gives it up by itself), streams, and writes b
 gets 416.
 
 The hash runs beside the bytes and stays in the process that computed it. A process that did not see every byte reads
-them again when the upload is closed. Memory is bounded: all transfers of a process share `BUDGET` bytes of pieces.
+them again when the upload is closed. Memory is bounded: all transfers of a process share `BUDGET` bytes of pieces, and
+as many of small blobs that come whole with the last request: those are gathered, and hashed and stored in one go.
 """
 
 from __future__ import annotations
@@ -15,21 +16,24 @@ import os
 import secrets
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Any
 
 import anyio
-import anyio.to_thread
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from corereg.oci.digest import Digest, hasher
 from corereg.oci.errors import BlobUploadUnknown, DigestInvalid, RangeInvalid, SizeInvalid
+from corereg.store.condemned import OF_DIGEST, Condemned, blob_lock
 from corereg.store.database import Database, DatabaseFull, Query, Row, Transaction, now
-from corereg.store.schema import uploads
+from corereg.store.gathering import Gathered, check, wrong
+from corereg.store.schema import condemned, uploads
 from corereg.store.storage import KeyMissing, State, Storage, StorageError, StorageFull, Writer
+from corereg.store.threads import Threads
 
 SECOND = 1_000_000
 BUDGET = 8 * 1024 * 1024
@@ -37,6 +41,8 @@ LARGEST_PIECE = 1024 * 1024
 SMALLEST_PIECE = 64 * 1024
 INLINE_HASH = 32 * 1024
 """Bytes hashed in the event loop; above that a thread costs less than the wait it saves others."""
+HASHERS = 4
+"""Threads that hash beside the writing."""
 HASHES_KEPT = 4096
 
 _columns = (
@@ -70,6 +76,22 @@ CLAIM = Query(
     )
     .values(writer=bindparam("claimant"), leased_until=bindparam("until"), updated_at=bindparam("at"))
 )
+ANNOUNCE = Query(
+    sa.update(uploads)
+    .where(
+        uploads.c.id == bindparam("upload"),
+        uploads.c.received == bindparam("expected"),
+        sa.or_(uploads.c.writer.is_(None), uploads.c.leased_until < bindparam("at")),
+        ~sa.exists().where(condemned.c.digest == bindparam("digest")),
+    )
+    .values(
+        writer=bindparam("claimant"),
+        leased_until=bindparam("until"),
+        updated_at=bindparam("at"),
+        committing=bindparam("digest"),
+    )
+)
+"""Claim the upload for its last request, and say which digest is about to be committed (`corereg.store.condemned`)."""
 EXTEND = Query(
     sa.update(uploads)
     .where(uploads.c.id == bindparam("upload"), uploads.c.writer == bindparam("claimant"))
@@ -84,6 +106,7 @@ RELEASE = Query(
         received=bindparam("count"),
         state=bindparam("new"),
         updated_at=bindparam("at"),
+        committing=sa.null(),
     )
 )
 REMOVE = Query(sa.delete(uploads).where(uploads.c.id == bindparam("upload")))
@@ -116,18 +139,19 @@ class Committed(msgspec.Struct, frozen=True):
 class RunningHash:
     """A hash over the first `offset` bytes of an upload."""
 
-    __slots__ = ("algorithm", "hash", "offset")
+    __slots__ = ("_threads", "algorithm", "hash", "offset")
 
-    def __init__(self, algorithm: str) -> None:
+    def __init__(self, algorithm: str, threads: Threads) -> None:
         self.algorithm = algorithm
         self.hash = hasher(algorithm)
         self.offset = 0
+        self._threads = threads
 
     async def update(self, piece: Piece) -> None:
         if piece.size <= INLINE_HASH:
             self._update(piece)
         else:
-            await anyio.to_thread.run_sync(self._update, piece)
+            await self._threads.run(self._update, piece)
 
     def _update(self, piece: Piece) -> None:
         for chunk in piece.chunks:
@@ -157,10 +181,14 @@ class Uploads:
         self.database = database
         self.storage = storage
         self.limit = limit
+        self._condemned = Condemned(database, storage)
         self._lease = lease * SECOND
         self._expire = expire * SECOND
         self._hashes: OrderedDict[str, RunningHash] = OrderedDict()
+        self._threads = Threads(HASHERS, "hash")
         self._receiving = 0
+        self._held = 0
+        """Bytes of bodies that are held whole, at most `BUDGET`."""
         self._process = f"{os.getpid()}-{secrets.token_hex(4)}"
 
     async def start(self, repository: str, subject: str, algorithm: str = "sha256") -> Upload:
@@ -176,7 +204,6 @@ class Uploads:
             state=_encode(state),
             at=now(),
         )
-        self._remember(upload, RunningHash(algorithm))
         return Upload(upload, repository, subject, algorithm, 0, state)
 
     async def find(self, upload: str, repository: str, subject: str) -> Upload:
@@ -211,29 +238,77 @@ class Uploads:
         The caller writes the rows, `remove` among them, in its transaction. A wrong digest raises DigestInvalid, and
         the upload is gone.
         """
-        claimant = await self._claim(upload, start)
+        claimant = await self._claim(upload, start, digest)
         claimed = now()
         if chunks is not None and length != 0:
+            if length is not None and self._may_hold(upload, length):
+                self._held += length
+                try:
+                    body = await self._gather(upload, claimant, chunks, length)
+                    if body.whole:
+                        put = self._put(upload, digest, claimant, claimed, body.joined())
+                        return await self._finished(upload, digest, claimant, length, put)
+                finally:
+                    self._held -= length
+                chunks = body.again()
             upload = await self._receive(upload, claimant, chunks, length=length, keep_claim=True)
+        commit = self._commit(upload, digest, claimant, claimed)
+        return await self._finished(upload, digest, claimant, upload.received, commit)
+
+    async def _finished(
+        self, upload: Upload, digest: Digest, claimant: str, size: int, durable: Awaitable[str]
+    ) -> Committed:
+        """What was committed, once `durable` has said where it lies; else the claim is given back."""
         try:
-            found = await self._digest(upload, digest.algorithm)
-            if found != digest:
-                await self._discard(upload)
-                message = f"the content's digest is {found}, not {digest}; the upload was dropped, start it again"
-                raise DigestInvalid(message)
-            if now() - claimed > self._lease // 3:
-                await self._extend(upload.id, claimant)
-            key = await self.storage.commit(upload.id, upload.state, upload.received, str(digest))
+            key = await durable
         except KeyMissing:
             # A crash between the commit of the bytes and of the rows left the row behind: start again.
             await self._discard(upload)
             raise BlobUploadUnknown from None
+        except DigestInvalid:
+            await self._discard(upload)
+            raise
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self._release(upload, claimant)
             raise
         self._hashes.pop(upload.id, None)
-        return Committed(upload.id, digest, upload.received, key, claimant)
+        return Committed(upload.id, digest, size, key, claimant)
+
+    async def _commit(self, upload: Upload, digest: Digest, claimant: str, claimed: int) -> str:
+        found = await self._digest(upload, digest.algorithm)
+        if found != digest:
+            raise wrong(found, digest)
+        await self._hold(upload, claimant, claimed)
+        return await self.storage.commit(upload.id, upload.state, upload.received, str(digest))
+
+    async def _put(self, upload: Upload, digest: Digest, claimant: str, claimed: int, data: bytes) -> str:
+        """The whole blob at once: the storage looks at the digest on the way, in the thread that writes."""
+        await self._hold(upload, claimant, claimed)
+        return await self.storage.put(upload.id, upload.state, data, str(digest), partial(check, data, digest))
+
+    async def _hold(self, upload: Upload, claimant: str, claimed: int) -> None:
+        if now() - claimed > self._lease // 3:
+            await self._extend(upload.id, claimant)
+
+    # ---- small blobs, held whole ----
+
+    def _may_hold(self, upload: Upload, length: int) -> bool:
+        """Whether a body of `length` bytes, the first of its upload, is small enough to be gathered before it is
+        written, with all others that are being gathered.
+        """
+        small = length <= (LARGEST_PIECE if self.limit is None else min(self.limit, LARGEST_PIECE))
+        return small and upload.received == 0 and self._held + length <= BUDGET
+
+    async def _gather(self, upload: Upload, claimant: str, chunks: AsyncIterator[bytes], length: int) -> Gathered:
+        body = Gathered(length)
+        try:
+            await body.take(chunks)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._release(upload, claimant)
+            raise
+        return body
 
     async def remove(self, tx: Transaction, committed: Committed) -> None:
         """The upload has become a blob: forget it, inside the transaction that records the blob."""
@@ -263,20 +338,48 @@ class Uploads:
                 dropped += 1
         return dropped
 
+    def close(self) -> None:
+        """Let the threads end."""
+        self._threads.close()
+
     # ---- claim, receive, release ----
 
-    async def _claim(self, upload: Upload, start: int | None) -> str:
+    async def _claim(self, upload: Upload, start: int | None, digest: Digest | None = None) -> str:
+        """Claim the upload, with `digest` for its last request: then no bytes of that digest are being deleted."""
         claimant = f"{self._process}-{secrets.token_hex(4)}"
         if start is not None and start != upload.received:
             raise self._out_of_order(upload, start)
         at = now()
-        claimed = await self.database.execute(
-            CLAIM, upload=upload.id, expected=upload.received, claimant=claimant, at=at, until=at + self._lease
-        )
+        claim = {
+            "upload": upload.id,
+            "expected": upload.received,
+            "claimant": claimant,
+            "at": at,
+            "until": at + self._lease,
+        }
+        if digest is None:
+            claimed = await self.database.execute(CLAIM, **claim)
+        else:
+            claimed = await self._announce(str(digest), claim)
         if not claimed:
             message = "another request is writing to this upload; ask for its status and go on from there"
             raise RangeInvalid(message)
         return claimant
+
+    async def _announce(self, digest: str, claim: Mapping[str, Any]) -> int:
+        if claimed := await self._announced(digest, claim):
+            return claimed
+        if await self.database.row(OF_DIGEST, digest=digest) is None:
+            return 0
+        await self._condemned.gone(digest)
+        return await self._announced(digest, claim)
+
+    async def _announced(self, digest: str, claim: Mapping[str, Any]) -> int:
+        if self.database.dialect == "sqlite":  # whoever writes is alone there
+            return await self.database.execute(ANNOUNCE, digest=digest, **claim)
+        async with self.database.transaction(durable=False) as tx:
+            await self.database.lock(tx, blob_lock(digest))
+            return await tx.execute(ANNOUNCE, digest=digest, **claim)
 
     @staticmethod
     def _out_of_order(upload: Upload, start: int) -> RangeInvalid:
@@ -445,12 +548,12 @@ class Uploads:
         running = self._hashes.pop(upload.id, None)
         if running is not None and running.offset == upload.received:
             return running
-        return RunningHash(upload.algorithm) if upload.received == 0 else None
+        return RunningHash(upload.algorithm, self._threads) if upload.received == 0 else None
 
     async def _digest(self, upload: Upload, algorithm: str) -> Digest:
         running = self._resume_hash(upload)
         if running is None or running.algorithm != algorithm:
-            running = RunningHash(algorithm)
+            running = RunningHash(algorithm, self._threads)
             async for chunk in self.storage.read_upload(upload.id, upload.state, upload.received):
                 await running.update(Piece((chunk,), len(chunk)))
             if running.offset != upload.received:

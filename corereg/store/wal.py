@@ -17,10 +17,8 @@ import sys
 import time
 from pathlib import Path
 
-import anyio
-import anyio.to_thread
-
 from corereg.store.database import DatabaseUnavailable
+from corereg.store.threads import Threads
 
 OWN_SYNC = sys.platform == "linux"
 """Elsewhere fdatasync may not reach the disk; SQLite knows what does."""
@@ -38,6 +36,7 @@ class WriteAheadLog:
         self._checkpointer = checkpointer
         self._checkpointed = 0.0
         self._descriptor: int | None = None
+        self._threads = Threads(1, "database-log")
         self._next: asyncio.Future[None] | None = None
         self._syncing: asyncio.Task[None] | None = None
 
@@ -56,7 +55,7 @@ class WriteAheadLog:
             while self._next is not None:
                 waiting, self._next = self._next, None
                 try:
-                    await anyio.to_thread.run_sync(self._sync_file)
+                    await self._threads.run(self._sync_file)
                 except OSError as error:
                     message = f"the database log {self.path} cannot be made durable: {error.strerror}"
                     waiting.set_exception(DatabaseUnavailable(message))
@@ -81,7 +80,7 @@ class WriteAheadLog:
         if self._descriptor is None or time.monotonic() - self._checkpointed < CHECKPOINT_PAUSE:
             return
         if os.fstat(self._descriptor).st_size > CHECKPOINT_BYTES:
-            await anyio.to_thread.run_sync(self._checkpoint)
+            await self._threads.run(self._checkpoint)
             self._checkpointed = time.monotonic()
 
     def _checkpoint(self) -> None:
@@ -94,6 +93,7 @@ class WriteAheadLog:
         """Wait for the last sync."""
         if self._syncing is not None:
             await self._syncing
+        self._threads.close()
         self._checkpointer.close()
         if self._descriptor is not None:
             os.close(self._descriptor)

@@ -26,6 +26,7 @@ FLOORS = {
     "corereg.cli": 10,
     "corereg.server": 10,
     "corereg.documentation": 10,
+    "corereg.doctor": 10,
     "corereg.http": 9,  # how it is said
     "corereg.client": 9,  # and heard
     "corereg.care": 8,  # and looked after
@@ -41,6 +42,9 @@ FLOORS = {
     "corereg.errors": 2,
     "corereg.messages": 2,  # words
     "corereg.access": 2,
+    "corereg.tracing": 2,
+    "corereg.findings": 2,
+    "corereg.metrics": 1,  # what is counted
     "corereg.config": 1,
     "corereg.oci": 1,
 }
@@ -50,6 +54,8 @@ BESIDE = {
     ("corereg.registry", "corereg.runner"): "the registry starts and ends it",
     ("corereg.__main__", "corereg.cli"): "`python -m corereg` is `corereg`",
     ("corereg.cli", "corereg.server"): "`corereg serve` starts it",
+    ("corereg.cli", "corereg.doctor"): "`corereg doctor` asks it",
+    ("corereg.doctor", "corereg.server"): "it reads the certificate as the server does, and tells errors as it does",
     ("corereg.cli", "corereg.documentation"): "`corereg plugins hooks` shows the page on a terminal",
     ("corereg.messages", "corereg.access"): "a route says which right it needs",
 }

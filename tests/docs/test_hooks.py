@@ -145,6 +145,12 @@ async def provide_routes(plugins: Plugins) -> None:
     assert await route.handler(None) == {"message": "Maintenance on Sunday"}
 
 
+async def provide_checks(plugins: Plugins) -> None:
+    ((_, check),) = plugins.checks(None)
+    (finding,) = await check.look()
+    assert (check.name, finding.status, finding.do) == ("moon", "warn", "wait for two weeks")
+
+
 async def provide_jobs(plugins: Plugins) -> None:
     ((_, job),) = plugins.jobs(None)
     assert (job.kind, job.schedule) == ("RECOUNT", "0 0 3 * * *")
@@ -246,7 +252,7 @@ TRIALS: Mapping[str, Callable[[Plugins], Any]] = {
     trial.__name__: trial
     for trial in (
         *(provide_hooks, provide_storage, provide_schema, provide_settings, provide_routes),
-        *(provide_jobs, provide_commands, lifespan),
+        *(provide_jobs, provide_checks, provide_commands, lifespan),
         *(identify, check_password, complete_identity, resolve_namespace, grants, admit, commit, observe),
     )
 }

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import h11
 import pytest
+from h11._abnf import header_field
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from corereg.server.connections import Connection, cleaned
+from corereg.server.connections import HEADER_FIELD, Connection, cleaned
 
 Pairs = list[tuple[bytes, bytes]]
 
@@ -123,3 +128,25 @@ def test_nothing_passes_but_a_body_whose_length_was_told() -> None:
     assert waits.they_are_waiting_for_100_continue
     assert not waits.passes(b"0123")  # h11 has to learn that nobody waits any more
     assert heard(waits, [b"0123", b"45", b"6789"]) == (b"0123456789", [h11.EndOfMessage], 1)
+
+
+THEIRS = re.compile(header_field.encode("ascii"))
+VALUES = st.lists(
+    st.sampled_from([b"a", b" ", b"\t", b"\0", b"\r", b"\n", b"\v", b"\f", b"\x1c", b"\x85", b"\xff", b":"])
+)
+
+
+@given(
+    st.one_of(st.binary(max_size=12), VALUES.map(b"".join)), st.sampled_from([b"name:", b"na me:", b"name", b":", b""])
+)
+@example(b" a \t b  ", b"name:")
+def test_a_header_is_what_h11_takes_it_for(value: bytes, name: bytes) -> None:
+    ours, theirs = HEADER_FIELD.fullmatch(name + value), THEIRS.fullmatch(name + value)
+    assert (ours and ours.groupdict()) == (theirs and theirs.groupdict())
+
+
+def test_every_byte_of_a_header_is_what_h11_takes_it_for() -> None:
+    for number in range(256):
+        for line in (b"n:a%cb", b"n:%c", b"n:%c%c", b"n%c:b"):
+            text = line.replace(b"%c", bytes([number]))
+            assert bool(HEADER_FIELD.fullmatch(text)) == bool(THEIRS.fullmatch(text)), text

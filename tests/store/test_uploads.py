@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 from collections.abc import AsyncIterator
@@ -243,6 +244,189 @@ async def test_a_crash_between_bytes_and_rows_asks_the_client_to_start_again(reg
     again = await another_process(registry).find(upload.id, WHERE, WHO)
     with pytest.raises(BlobUploadUnknown):
         await another_process(registry).finish(again, Digest.of(b"x"))
+
+
+# ---- small blobs that come whole with the last request ----
+
+
+class Watched:
+    """Which of the two ways a storage was asked to go."""
+
+    def __init__(self, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ways: list[str] = []
+        for name in ("put", "commit"):
+            monkeypatch.setattr(registry.storage, name, self._watched(name, getattr(registry.storage, name)))
+
+    def _watched(self, name: str, real: Any) -> Any:
+        async def call(*arguments: Any) -> Any:
+            self.ways.append(name)
+            return await real(*arguments)
+
+        return call
+
+
+@pytest.fixture
+def watched(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    return Watched(registry, monkeypatch)
+
+
+async def test_a_small_blob_is_put_in_one_call_whatever_it_is_hashed_with(registry: Registry, watched: Watched) -> None:
+    for number, algorithm in enumerate(("sha256", "sha512")):
+        data = bytes([number]) * 1_000_000
+        upload = await registry.uploads.start(WHERE, WHO)
+        done = await registry.uploads.finish(
+            upload, Digest.of(data, algorithm), chunks(data[:1], data[1:]), length=len(data)
+        )
+        assert (done.size, done.digest.algorithm) == (len(data), algorithm)
+        assert await content(registry, done.key) == data
+        async with registry.database.transaction() as tx:
+            await registry.uploads.remove(tx, done)
+        with pytest.raises(BlobUploadUnknown):
+            await registry.uploads.find(upload.id, WHERE, WHO)
+    assert watched.ways == ["put", "put"]
+    assert registry.uploads._held == 0
+
+
+@pytest.mark.parametrize("case", ["begun", "large", "unannounced", "many"])
+async def test_other_blobs_go_piece_by_piece(registry: Registry, watched: Watched, case: str) -> None:
+    data = b"x" * (module.LARGEST_PIECE + 1 if case == "large" else 100_000)
+    upload = await registry.uploads.start(WHERE, WHO)
+    if case == "begun":
+        upload = await registry.uploads.append(upload, chunks(data[:1]))
+    if case == "many":
+        registry.uploads._held = module.BUDGET - 99_999
+    rest = data[upload.received :]
+    length = None if case == "unannounced" else len(rest)
+    done = await registry.uploads.finish(upload, Digest.of(data), chunks(rest), length=length)
+    assert await content(registry, done.key) == data
+    assert watched.ways == ["commit"]
+
+
+async def test_a_wrong_digest_of_a_small_blob_leaves_nothing(registry: Registry, watched: Watched) -> None:
+    upload = await registry.uploads.start(WHERE, WHO)
+    with pytest.raises(DigestInvalid, match=str(Digest.of(b"abc"))):
+        await registry.uploads.finish(upload, Digest.of(b"abd"), chunks(b"abc"), length=3)
+    assert watched.ways == ["put"]
+    with pytest.raises(BlobUploadUnknown):
+        await registry.uploads.find(upload.id, WHERE, WHO)
+    assert [each async for each in registry.storage.uploads()] == []
+    assert [each async for each in registry.storage.list()] == []
+
+
+@pytest.mark.parametrize("way", ["less", "more", "gone"])
+async def test_a_small_blob_that_is_not_what_was_announced_is_kept_as_far_as_it_came(
+    registry: Registry, watched: Watched, way: str
+) -> None:
+    upload = await registry.uploads.start(WHERE, WHO)
+    pieces = {
+        "less": chunks(b"a" * 10, b"b" * 70_000),
+        "more": chunks(b"a" * 10, b"b" * 70_000, b"c" * 10_000, b"d"),
+        "gone": broken(b"a" * 10, b"b" * 70_000),
+    }[way]
+    sent = b"a" * 10 + b"b" * 70_000 + (b"c" * 10_000 + b"d" if way == "more" else b"")
+    with pytest.raises(Gone if way == "gone" else SizeInvalid):
+        await registry.uploads.finish(upload, Digest.of(sent), pieces, length=75_000)
+    assert watched.ways == []
+    assert registry.uploads._held == 0
+    found = await registry.uploads.find(upload.id, WHERE, WHO)
+    assert found.received == len(sent)
+    assert (await state_of(registry, upload))[1] is None, "and nobody holds it"
+    done = await registry.uploads.finish(found, Digest.of(sent + b"z"), chunks(b"z"), start=len(sent), length=1)
+    assert await content(registry, done.key) == sent + b"z"
+
+
+async def test_a_second_writer_gets_416_while_a_small_blob_comes(registry: Registry) -> None:
+    data = b"a" * 2000
+    upload = await registry.uploads.start(WHERE, WHO)
+    gate = anyio.Event()
+    committed: list[Any] = []
+
+    async def first() -> None:
+        pieces = slowly(gate, data[:1000], data[1000:])
+        committed.append(await registry.uploads.finish(upload, Digest.of(data), pieces, length=2000))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(first)
+        await anyio.wait_all_tasks_blocked()
+        for other in (registry.uploads, another_process(registry)):
+            with pytest.raises(RangeInvalid, match="another request is writing"):
+                await other.finish(upload, Digest.of(b"b"), chunks(b"b"), length=1)
+            with pytest.raises(RangeInvalid, match="another request is writing"):
+                await other.append(upload, chunks(b"b"), length=1)
+        gate.set()
+    assert await content(registry, committed[0].key) == data
+
+
+async def test_a_request_that_is_cut_off_while_a_small_blob_comes_gives_the_upload_up(registry: Registry) -> None:
+    upload = await registry.uploads.start(WHERE, WHO)
+    never = anyio.Event()
+    task = asyncio.create_task(registry.uploads.finish(upload, Digest.of(b"ab"), slowly(never, b"a", b"b"), length=2))
+    await anyio.wait_all_tasks_blocked()
+    task.cancel()
+    await asyncio.wait([task])
+    assert registry.uploads._held == 0
+    assert (await state_of(registry, upload))[:2] == (0, None)
+    done = await registry.uploads.finish(upload, Digest.of(b"ab"), chunks(b"a", b"b"), length=2)
+    assert done.size == 2
+
+
+async def test_a_small_blob_that_comes_slowly_is_still_its_senders(registry: Registry) -> None:
+    """The lease is looked at before the bytes are stored: somebody else may have taken the upload over meanwhile."""
+    hasty = Uploads(registry.database, registry.storage, lease=0)
+    upload = await hasty.start(WHERE, WHO)
+    gate = anyio.Event()
+
+    async def first() -> None:
+        with pytest.raises(RangeInvalid, match="taken over"):
+            await hasty.finish(upload, Digest.of(b"ab"), slowly(gate, b"a", b"b"), length=2)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(first)
+        await anyio.wait_all_tasks_blocked()
+        await anyio.sleep(0.01)
+        done = await registry.uploads.finish(upload, Digest.of(b"cd"), chunks(b"cd"), length=2)
+        gate.set()
+    async with registry.database.transaction() as tx:
+        await registry.uploads.remove(tx, done)
+    assert [each.key async for each in registry.storage.list()] == [done.key]
+
+
+async def test_a_full_disk_leaves_a_small_upload_at_its_beginning(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = await registry.uploads.start(WHERE, WHO)
+
+    async def full(*arguments: Any) -> str:
+        message = "no room left"
+        raise StorageFull(message)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registry.storage, "put", full)
+        with pytest.raises(StorageFull):
+            await registry.uploads.finish(upload, Digest.of(b"abc"), chunks(b"abc"), length=3)
+    assert registry.uploads._held == 0
+    assert (await state_of(registry, upload))[:2] == (0, None)
+    done = await registry.uploads.finish(upload, Digest.of(b"abc"), chunks(b"abc"), length=3)
+    assert await content(registry, done.key) == b"abc"
+
+
+async def test_a_small_blob_larger_than_the_limit_is_refused(registry: Registry) -> None:
+    strict = Uploads(registry.database, registry.storage, limit=1000)
+    upload = await strict.start(WHERE, WHO)
+    with pytest.raises(SizeInvalid, match="limited to 1000"):
+        await strict.finish(upload, Digest.of(b"x" * 1001), chunks(b"x" * 1001), length=1001)
+
+
+async def test_a_crash_after_a_small_blob_is_stored_lets_the_client_close_it_again(registry: Registry) -> None:
+    """Its bytes are there, its row too: what was said about it is lost, and it can be said once more."""
+    upload = await registry.uploads.start(WHERE, WHO)
+    first = await registry.uploads.finish(upload, Digest.of(b"x"), chunks(b"x"), length=1)  # ... and no rows
+    async with registry.database.transaction() as tx:
+        await tx.execute(sa.update(table).values(leased_until=0))
+    again = await another_process(registry).find(upload.id, WHERE, WHO)
+    done = await another_process(registry).finish(again, Digest.of(b"x"), chunks(b"x"), length=1)
+    assert done.key == first.key
+    assert await content(registry, done.key) == b"x"
 
 
 async def test_pieces_shrink_when_many_receive(registry: Registry) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from corereg.testing.storage.committing import CommittingContract
 from corereg.testing.storage.listing import ListingContract
+from corereg.testing.storage.putting import PuttingContract
 from corereg.testing.storage.reading import ReadingContract
 from corereg.testing.storage.steps import (
     LARGEST_PIECE,
@@ -46,6 +47,7 @@ __all__ = [
     "ListingContract",
     "MakeStorage",
     "MiB",
+    "PuttingContract",
     "ReadingContract",
     "StoppingContract",
     "StorageContract",
@@ -66,5 +68,7 @@ __all__ = [
 ]
 
 
-class StorageContract(ReadingContract, UploadingContract, CommittingContract, StoppingContract, ListingContract):
+class StorageContract(
+    ReadingContract, UploadingContract, CommittingContract, PuttingContract, StoppingContract, ListingContract
+):
     """Inherit from it and give it `make_storage`."""

@@ -18,7 +18,7 @@ from corereg import EVERYTHING, Duration, Grant, Identity, hookimpl
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
-    from corereg import Principal, Registry, Request, Route, Schema, Session, Setting
+    from corereg import Check, Principal, Registry, Request, Route, Schema, Session, Setting
     from corereg_accounts.stores import Stores
     from corereg_accounts.users import Users
 
@@ -74,6 +74,12 @@ class Accounts:
         from corereg_accounts.settings import SETTINGS
 
         return SETTINGS
+
+    @hookimpl
+    def provide_checks(self, registry: Registry) -> Sequence[Check]:
+        from corereg_accounts.checks import checks_of
+
+        return checks_of(registry)
 
     @hookimpl
     def provide_commands(self) -> Sequence[click.Command]:

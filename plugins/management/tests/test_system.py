@@ -82,6 +82,8 @@ async def test_health(as_nobody, monkeypatch) -> None:
         ("core", "healthy"),
         ("database", "healthy"),
         ("registry", "healthy"),
+        ("jobservice", "healthy"),
+        ("journal", "healthy"),
     ]
 
 
@@ -96,6 +98,33 @@ async def test_health_tells_what_is_ill_and_not_where_it_lies(as_nobody, monkeyp
         "components"
     ]
     assert "/the/very/path" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "given", "error"),
+    [
+        ("jobservice", "nodes.all", [], ""),
+        ("jobservice", "nodes.all", ["silent"], "no process runs jobs"),
+        ("journal", "journal.behind", {"quotas": (3, 899.0)}, ""),
+        ("journal", "journal.behind", {"quotas": (3, 901.0)}, "far behind: quotas"),
+        ("journal", "journal.behind", {"removed": (3, 901.0)}, ""),
+    ],
+)
+async def test_health_of_jobs_and_readers(as_nobody, monkeypatch, name, method, given, error) -> None:
+    class Silent:
+        alive = False
+        slots = 4
+
+    async def answer() -> object:
+        return [Silent()] if given == ["silent"] else given
+
+    part, _, called = method.partition(".")
+    monkeypatch.setattr(getattr(as_nobody.registry, part), called, answer)
+    monkeypatch.setattr(as_nobody.registry.plugins, "observers", lambda: {"quotas": None})
+    found = await as_nobody.get("/health")
+    (component,) = [each for each in found["components"] if each["name"] == name]
+    assert component.get("error", "") == error
+    assert found["status"] == ("unhealthy" if error else "healthy")
 
 
 async def test_many_who_ask_for_the_health_look_once(as_nobody, monkeypatch) -> None:

@@ -31,6 +31,8 @@ READ_BUDGET = 8 * 1024 * KiB
 """Bytes of the pieces of all downloads together, while they are few enough."""
 GATHER, SMALLEST_GATHER = 1024 * KiB, 64 * KiB
 """Bytes an upload gathers before they are worth a trip to a thread, at most and at least."""
+MOST_PIECES = 512
+"""Pieces gathered or written at once, at most: a system takes 1024."""
 LOCK_TRIES, LOCK_PAUSE = 20, 0.02
 WRITEBACK = 4 * 1024 * KiB
 """Bytes of an upload after which the disk is asked to begin."""
@@ -119,15 +121,35 @@ class Folder:
     # ---- the way down ----
 
     @contextmanager
-    def way(self, names: Names, *, create: bool = False) -> Iterator[Sequence[int]]:
-        """The descriptors of the folders `names`, the root's first."""
-        with ExitStack() as stack:
-            descriptors: list[int] = []
-            for depth in range(len(names) + 1):
-                step = self._step(descriptors[-1], names[:depth], create=create) if depth else self._open_root()
-                stack.callback(os.close, step)
-                descriptors.append(step)
+    def way(self, names: Names, *, create: bool = False, near: bool = False) -> Iterator[Sequence[int]]:
+        """The descriptors of the folders `names`, the root's first; with `near` only the last of them, where they can
+        be had with fewer calls: each lets go of the interpreter, and may have to wait until it gets it back.
+        """
+        descriptors: list[int] = []
+        try:
+            start = min(len(names), _SHARED_DEPTH) if near else 0
+            first = self._at_once(names[:start]) if start else None
+            if first is None:
+                start, first = 0, self._open_root()
+            descriptors.append(first)
+            for depth in range(start + 1, len(names) + 1):
+                descriptors.append(self._step(descriptors[-1], names[:depth], create=create))
             yield descriptors
+        finally:
+            for each in descriptors:
+                os.close(each)
+
+    def _at_once(self, names: Names) -> int | None:
+        """The folder `names` by its path; None where it cannot be, or something on the way is a link."""
+        path = self.path(names)
+        try:
+            descriptor = os.open(path, _FOLDER)
+        except OSError:
+            return None
+        if _is_at(descriptor, path):
+            return descriptor
+        os.close(descriptor)
+        return None
 
     def _open_root(self) -> int:
         try:
@@ -138,6 +160,9 @@ class Folder:
     def _step(self, parent: int, names: Names, *, create: bool) -> int:
         """Open the last of `names` in `parent`."""
         name = names[-1]
+        if create and len(names) > _SHARED_DEPTH:  # a blob's own folder: it is hardly ever there
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=parent)
         try:
             return os.open(name, _FOLDER, dir_fd=parent)
         except FileNotFoundError:
@@ -164,7 +189,12 @@ class Folder:
         for depth in range(len(names), 0, -1):
             if names[:depth] in self._settled:
                 break
-            os.fsync(way[depth - 1])
+            above = depth - len(names) - 2
+            if -above > len(way):  # not opened, for nobody thought that it was needed
+                with self.way(names) as whole:
+                    self._settle(names, whole)
+                return
+            os.fsync(way[above])
         self._settled.update(names[:depth] for depth in range(1, min(len(names), _SHARED_DEPTH) + 1))
 
     # ---- uploads ----
@@ -175,48 +205,78 @@ class Folder:
         The lock holds off the process that had the upload before and has only been slow: it may not write into what
         has become a blob meanwhile. `KeyMissing` when there are fewer bytes.
         """
-        *_, name = upload_names(upload)
-        flags = os.O_RDWR | os.O_NONBLOCK | _ALWAYS | (0 if size else os.O_CREAT)
+        upload_names(upload)
         try:
-            with self.way(UPLOADS, create=not size) as way, ExitStack() as undo:
-                file = undo.enter_context(_file(os.open(name, flags, 0o600, dir_fd=way[-1]), "r+"))
-                _lock(file, upload)
-                found = os.fstat(file.fileno())
-                there = os.stat(name, dir_fd=way[-1], follow_symlinks=False)
-                if not os.path.samestat(found, there) or found.st_size < size:
-                    raise KeyMissing(f"Upload {upload} has not the {size} bytes it should have.")
-                if found.st_size > size:
-                    os.ftruncate(file.fileno(), size)
-                undo.pop_all()
-                return file
+            with self.way(UPLOADS, create=not size, near=True) as way:
+                return self._claim(way[-1], upload, size)
         except FileNotFoundError:
             raise KeyMissing(f"Upload {upload} is not there.") from None
 
+    def _claim(self, uploads: int, upload: str, size: int) -> io.FileIO:
+        """The same in the folder `uploads`."""
+        flags = os.O_RDWR | os.O_NONBLOCK | _ALWAYS | (0 if size else os.O_CREAT)
+        with ExitStack() as undo:
+            file = undo.enter_context(io.FileIO(os.open(upload, flags, 0o600, dir_fd=uploads), "r+"))
+            _lock(file, upload)
+            found = os.fstat(file.fileno())
+            there = os.stat(upload, dir_fd=uploads, follow_symlinks=False)
+            if not os.path.samestat(found, there) or not stat.S_ISREG(found.st_mode) or found.st_size < size:
+                raise KeyMissing(f"Upload {upload} has not the {size} bytes it should have.")
+            if found.st_size > size:
+                os.ftruncate(file.fileno(), size)
+            undo.pop_all()
+            return file
+
+    def put(self, upload: str, data: bytes, names: Names, check: Callable[[], None]) -> None:
+        """Make `data` the file `names`, when `check` allows it: all in one go, for a thread that is woken once."""
+        check()
+        upload_names(upload)
+        with (
+            self.way(UPLOADS, create=True, near=True) as way,
+            self._claim(way[-1], upload, 0) as file,
+        ):
+            try:
+                size = write_all(file.fileno(), [data], 0)
+                self._move(file, way[-1], upload, size, names)
+            except OSError:
+                with suppress(OSError):
+                    os.unlink(upload, dir_fd=way[-1])  # the upload stands where it stood, at its beginning
+                raise
+
     def commit(self, upload: str, size: int, names: Names) -> None:
         """Make the upload's first `size` bytes the file `names`."""
+        upload_names(upload)
         try:
-            file = self.claim(upload, size)
+            with (
+                self.way(UPLOADS, create=not size, near=True) as way,
+                self._claim(way[-1], upload, size) as file,
+            ):
+                self._move(file, way[-1], upload, size, names)
         except KeyMissing:
-            if self._confirm(names, size):
-                return
-            raise
-        with file:
-            for attempt in range(_ATTEMPTS):
-                try:
-                    self._place(file, upload, size, names)
-                except FileNotFoundError:  # the blob's folder was removed at this moment, with the blob that was there
-                    if attempt == _ATTEMPTS - 1:
-                        raise
-                else:
-                    return
+            if not self._confirm(names, size):
+                raise
+        except FileNotFoundError:
+            if not self._confirm(names, size):
+                raise KeyMissing(f"Upload {upload} is not there.") from None
 
-    def _place(self, file: io.FileIO, upload: str, size: int, names: Names) -> None:
-        *folders, name = names
-        with self.way(UPLOADS) as uploads, self.way(tuple(folders), create=True) as way:
+    def _move(self, file: io.FileIO, uploads: int, upload: str, size: int, names: Names) -> None:
+        """Make the upload, its file that was claimed in the folder `uploads`, the file `names`."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                self._place(file, uploads, upload, size, names)
+            except FileNotFoundError:  # the blob's folder was removed at this moment, with the blob that was there
+                if attempt == _ATTEMPTS - 1:
+                    raise
+            else:
+                return
+
+    def _place(self, file: io.FileIO, uploads: int, upload: str, size: int, names: Names) -> None:
+        folders, name = names[:-1], names[-1]
+        with self.way(folders, create=True, near=True) as way:
             if _touch(name, size, way[-1]):
-                self._settle(tuple(folders), way)
+                self._settle(folders, way)
                 with suppress(FileNotFoundError):
-                    os.unlink(upload, dir_fd=uploads[-1])
+                    os.unlink(upload, dir_fd=uploads)
                 return
             os.utime(file.fileno())  # young from now on, however long the upload took
             if self.fsync:
@@ -224,19 +284,19 @@ class Folder:
                     os.fsync(file.fileno())
                 except OSError:
                     # The kernel forgets that it could not write these pages; a second fsync might succeed without them.
-                    os.unlink(upload, dir_fd=uploads[-1])
+                    os.unlink(upload, dir_fd=uploads)
                     raise
-            os.replace(upload, name, src_dir_fd=uploads[-1], dst_dir_fd=way[-1])
-            self._settle(tuple(folders), way)
+            os.replace(upload, name, src_dir_fd=uploads, dst_dir_fd=way[-1])
+            self._settle(folders, way)
 
     def _confirm(self, names: Names, size: int) -> bool:
         """Whether the file is there already; then it is durable, too."""
-        *folders, name = names
+        folders, name = names[:-1], names[-1]
         try:
-            with self.way(tuple(folders)) as way:
+            with self.way(folders) as way:
                 found = _touch(name, size, way[-1])
                 if found:
-                    self._settle(tuple(folders), way)
+                    self._settle(folders, way)
                 return found
         except FileNotFoundError:
             return False
@@ -262,9 +322,8 @@ class Folder:
             file = _file(os.open(path, _FILE))
         except OSError:  # for one of the folders: look at them one by one to say what is the matter
             return self._open_on_foot(names)
-        with suppress(OSError):
-            if os.readlink(f"/proc/self/fd/{file.fileno()}") == path:  # noqa: PTH115 - a Path takes three times as long
-                return file
+        if _is_at(file.fileno(), path):
+            return file
         file.close()
         return self._open_on_foot(names)
 
@@ -375,15 +434,7 @@ class Appender:
         """Write all pieces, or fail and be where it was."""
         if self._file is None:
             raise StorageUnavailable(f"upload {self._upload} was closed")
-        waiting = [memoryview(piece) for piece in pieces if piece]
-        offset = self._offset
-        while waiting:
-            written = os.pwritev(self._file.fileno(), waiting, offset)
-            offset += written
-            while waiting and written >= len(waiting[0]):
-                written -= len(waiting.pop(0))
-            if written:
-                waiting[0] = waiting[0][written:]
+        offset = write_all(self._file.fileno(), pieces, self._offset)
         if offset > WRITEBACK:
             start_writeback(self._file.fileno(), self._offset, offset - self._offset)
         self._offset = offset
@@ -462,11 +513,32 @@ class Reader:
         return piece
 
 
-def _file(descriptor: int, mode: str = "r") -> io.FileIO:
+def _is_at(descriptor: int, path: str) -> bool:
+    """Whether what was opened lies at `path` and not behind a link on the way, as far as the system can tell."""
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}") == path  # noqa: PTH115 - a Path takes three times as long
+    except OSError:
+        return False
+
+
+def write_all(descriptor: int, pieces: Sequence[bytes], offset: int) -> int:
+    """Write the pieces at `offset`; where they end."""
+    waiting = [memoryview(piece) for piece in pieces if piece]
+    while waiting:
+        written = os.pwritev(descriptor, waiting[:MOST_PIECES], offset)
+        offset += written
+        while waiting and written >= len(waiting[0]):
+            written -= len(waiting.pop(0))
+        if written:
+            waiting[0] = waiting[0][written:]
+    return offset
+
+
+def _file(descriptor: int) -> io.FileIO:
     """What was opened, as a file that closes itself; nothing but a regular file is one."""
     try:
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return io.FileIO(descriptor, mode)
+            return io.FileIO(descriptor)
     except BaseException:
         os.close(descriptor)
         raise

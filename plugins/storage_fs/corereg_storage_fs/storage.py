@@ -10,10 +10,8 @@ from itertools import islice
 from anyio.lowlevel import checkpoint
 
 from corereg import Capability, KeyMissing, Stat, State, Storage, Threads, Writer, blob_key
-from corereg_storage_fs.folder import Appender, Folder, Names, Reader, key_names, told, upload_names
+from corereg_storage_fs.folder import MOST_PIECES, Appender, Folder, Names, Reader, key_names, told, upload_names
 
-MOST_PIECES = 512
-"""Pieces gathered at most: a system writes 1024 at once."""
 THREADS = 16
 BATCH = 1000
 """Files listed in one go."""
@@ -74,6 +72,14 @@ class FolderStorage(Storage):
         names = key_names(key)
         with told(self.folder.path(names)):
             await self._threads.run(self.folder.commit, upload, size, names)
+        return key
+
+    async def put(self, upload: str, state: State, data: bytes, digest: str, check: Callable[[], None]) -> str:
+        upload_names(upload)
+        key = blob_key(digest)
+        names = key_names(key)
+        with told(self.folder.path(names)):
+            await self._threads.run(self.folder.put, upload, data, names, check)
         return key
 
     async def abort(self, upload: str, state: State) -> None:

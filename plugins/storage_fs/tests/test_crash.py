@@ -21,8 +21,8 @@ pytestmark = pytest.mark.anyio
 
 ROUNDS = 8
 
-# Stores blobs as fast as it can, several at once, every third one that was stored before, and says so line by line. One
-# upload grows all the time; how far it is, is said too.
+# Stores blobs as fast as it can, several at once, every other one in one call, every third one that was stored before,
+# and says so line by line. One upload grows all the time; how far it is, is said too.
 CHILD = """
 import asyncio, hashlib, json, random, sys, uuid
 from corereg_storage_fs.storage import FolderStorage
@@ -35,6 +35,9 @@ async def store(storage, seed):
     data = random.Random(seed).randbytes(random.Random(seed).choice([0, 10, 70_000, 600_000]))
     digest = "sha256:" + hashlib.sha256(data).hexdigest()
     upload = str(uuid.uuid4())
+    if seed % 2:
+        say(key=await storage.put(upload, await storage.begin(upload), data, digest, lambda: None))
+        return
     writer = await storage.writer(upload, await storage.begin(upload), 0)
     for start in range(0, len(data), 50_000):
         await writer.write(data[start:start + 50_000])

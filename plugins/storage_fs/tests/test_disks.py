@@ -65,6 +65,19 @@ async def test_a_full_disk(disk: Path) -> None:
             assert await read(storage, key) == b"kept and kept"
 
 
+async def test_a_full_disk_keeps_nothing_of_what_was_put(disk: Path) -> None:
+    async with opened(lambda: FolderStorage(disk / "storage")) as storage:
+        upload, state = await started(storage)
+        large, small = some_bytes(1280 * KiB), some_bytes(512 * KiB)
+        with pytest.raises(StorageFull, match=f"No room is left on the disk of {disk}"):
+            await storage.put(upload, state, large, digest_of(large), lambda: None)
+        assert [stat async for stat in storage.uploads()] == []
+        assert [stat async for stat in storage.list()] == []
+        assert (await storage.free() or 0) > 900 * KiB, "what was written is free again"
+        key = await storage.put(upload, state, small, digest_of(small), lambda: None)
+        assert await read(storage, key) == small
+
+
 async def test_a_read_only_disk(disk: Path) -> None:
     data = some_bytes(1000)
     async with opened(lambda: FolderStorage(disk)) as storage, stored(storage, data) as key:
@@ -78,6 +91,7 @@ async def test_a_read_only_disk(disk: Path) -> None:
                 for attempt in (
                     other.writer(upload, state, 3),
                     other.commit(upload, state, 3, digest_of(b"abc")),
+                    other.put("another", {}, b"abc", digest_of(b"abc"), lambda: None),
                     other.abort(upload, state),
                     other.delete(key),
                 ):
@@ -116,6 +130,9 @@ async def test_blobs_on_another_disk(disk: Path, tmp_path: Path) -> None:
             with pytest.raises(StorageUnavailable, match="on another file system than the uploads"):
                 await storage.commit(upload, state, 3, digest_of(b"abc"))
             await storage.abort(upload, state)
+            with pytest.raises(StorageUnavailable, match="on another file system than the uploads"):
+                await storage.put(upload, state, b"abc", digest_of(b"abc"), lambda: None)
+            assert [stat async for stat in storage.uploads()] == []
     finally:
         unmount(root / "docker")
 

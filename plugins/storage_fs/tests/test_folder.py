@@ -202,10 +202,49 @@ async def test_no_link_is_followed(storage: FolderStorage, root: Path, tmp_path:
         with pytest.raises(StorageUnavailable, match="symbolic link"):
             await storage.commit(upload, state, 6, digest_of(b"secret"))
         await storage.abort(upload, state)
+        with pytest.raises(StorageUnavailable, match="symbolic link"):
+            await storage.put(upload, state, b"secret", digest_of(b"secret"), lambda: None)
     else:
         assert await storage.stat(key) is None
     assert [stat async for stat in storage.list()] == []
     assert outside.read_bytes() == b"secret"
+
+
+@pytest.mark.parametrize("depth", range(2, 7))
+async def test_a_link_that_came_later_is_not_followed(
+    storage: FolderStorage, root: Path, tmp_path: Path, depth: int
+) -> None:
+    """The folders are known by now, and opened in one go."""
+    first = digest_of(b"first")
+    upload, state = await started(storage)
+    key = await storage.put(upload, state, b"first", first, lambda: None)
+    at = Path(*Path(key).parts[:depth])
+    (root / at).rename(tmp_path / "outside")
+    (root / at).symlink_to(tmp_path / "outside")
+    before = sorted((tmp_path / "outside").rglob("*"))
+    upload, state = await started(storage)
+    with pytest.raises(StorageUnavailable, match="symbolic link"):
+        await storage.put(upload, state, b"first", first, lambda: None)
+    state = await appended(storage, upload, state, 0, b"first")
+    with pytest.raises(StorageUnavailable, match="symbolic link"):
+        await storage.commit(upload, state, 5, first)
+    await storage.abort(upload, state)
+    assert sorted((tmp_path / "outside").rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["corereg", "corereg/uploads"])
+async def test_no_link_to_the_uploads_is_followed(
+    storage: FolderStorage, root: Path, tmp_path: Path, name: str
+) -> None:
+    outside = tmp_path / "outside"
+    (outside / "uploads").mkdir(parents=True)
+    (root / name).parent.mkdir(exist_ok=True)
+    (root / name).symlink_to(outside)
+    with pytest.raises(StorageUnavailable, match="symbolic link"):
+        await storage.put("upload", {}, b"abc", digest_of(b"abc"), lambda: None)
+    with pytest.raises(StorageUnavailable, match="symbolic link"):
+        await storage.writer("upload", {}, 0)
+    assert sorted(outside.rglob("*")) == [outside / "uploads"]
 
 
 async def test_no_link_is_written_through(storage: FolderStorage, root: Path, tmp_path: Path) -> None:
@@ -216,7 +255,11 @@ async def test_no_link_is_written_through(storage: FolderStorage, root: Path, tm
     upload_file(root, upload).symlink_to(victim)
     with pytest.raises(StorageUnavailable, match="symbolic link"):
         await storage.writer(upload, state, 0)
+    with pytest.raises(StorageUnavailable, match="symbolic link"):
+        await storage.put(upload, state, b"abc", digest_of(b"abc"), lambda: None)
     assert victim.read_bytes() == b"important"
+    upload_file(root, upload).unlink(missing_ok=True)
+    upload_file(root, upload).symlink_to(victim)
     await storage.abort(upload, state)
     assert victim.exists()
     assert not upload_file(root, upload).is_symlink()
@@ -438,6 +481,57 @@ async def test_what_is_flushed_when(storage: FolderStorage, journal: list[str]) 
         journal.clear()
         async with stored(storage, b"abc"):  # another one may have renamed it and not yet flushed
             assert journal == [f"fsync {way}" for way in ways[:2]]
+
+
+async def test_what_is_flushed_when_a_blob_is_put(storage: FolderStorage, root: Path, journal: list[str]) -> None:
+    async def put(data: bytes) -> list[str]:
+        journal.clear()
+        upload, state = await started(storage)
+        key = await storage.put(upload, state, data, digest_of(data), lambda: None)
+        folder = f"storage/{key}".rpartition("/")[0]
+        assert journal[:2] == [f"fsync storage/corereg/uploads/{upload}", f"rename {folder}/data"]
+        return [line.removeprefix("fsync ") for line in journal[2:]]
+
+    def ways(data: bytes) -> list[str]:
+        found = [f"storage/{blob_key(digest_of(data))}".rpartition("/")[0]]
+        while "/" in found[-1]:
+            found.append(found[-1].rpartition("/")[0])
+        return found
+
+    assert await put(b"abc") == ways(b"abc")
+    assert await put(b"abd") == ways(b"abd")[:3], "another shard of the same folder"
+    same = next(data for data in map(str.encode, map(str, range(9999))) if digest_of(data)[:9] == digest_of(b"abc")[:9])
+    assert await put(same) == ways(same)[:2], "the shard is known"
+    shutil.rmtree(root / ways(same)[1].removeprefix("storage/"))
+    assert await put(same) == ways(same)[:3], "the shard was made anew"
+
+
+async def test_a_failed_fsync_drops_what_was_put(storage: FolderStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fsync(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    upload, state = await started(storage)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        with pytest.raises(StorageUnavailable, match="input/output error"):
+            await storage.put(upload, state, b"abc", digest_of(b"abc"), lambda: None)
+    assert [stat async for stat in storage.list()] == []
+    assert [stat async for stat in storage.uploads()] == []
+    key = await storage.put(upload, state, b"abc", digest_of(b"abc"), lambda: None)
+    assert await read(storage, key) == b"abc"
+
+
+async def test_an_upload_that_is_written_to_cannot_be_put(storage: FolderStorage, root: Path) -> None:
+    """A writer whose lease has ended and who has only been slow may not write into what becomes a blob."""
+    upload, state = await started(storage)
+    slow = await storage.writer(upload, state, 0)
+    other = FolderStorage(root)
+    with pytest.raises(StorageUnavailable, match="still being written"):
+        await other.put(upload, state, b"abc", digest_of(b"abc"), lambda: None)
+    await slow.close()
+    key = await other.put(upload, state, b"abc", digest_of(b"abc"), lambda: None)
+    assert await read(storage, key) == b"abc"
+    await other.close()
 
 
 async def test_without_fsync_nothing_is(root: Path, journal: list[str]) -> None:

@@ -17,6 +17,7 @@ from corereg import (
     SIGNED_IN,
     Action,
     BadRequest,
+    DatabaseError,
     Missing,
     Registry,
     Request,
@@ -50,6 +51,8 @@ TO_EVERYBODY = frozenset(
 PROBE = "sha256:" + "0" * 64
 PATIENCE = 5.0
 """Seconds a part may take to answer before it counts as unhealthy."""
+LATE = 900.0
+"""Seconds the first event that a reader of the journal has not seen may be old."""
 FRESH = 2_000_000
 """Microseconds a look at the parts of the registry is used again: anybody may ask, and as often as they like."""
 _host = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?\Z")
@@ -112,9 +115,12 @@ class SystemRoutes:
         return self._health
 
     async def _look(self) -> documents.Health:
-        found = {"core": "", "database": "", "registry": ""}
+        found = {"core": "", "database": "", "registry": "", "jobservice": "", "journal": ""}
         if not await self._database_answers():
-            found["database"] = "the database does not answer"
+            found |= dict.fromkeys(("database", "jobservice", "journal"), "the database does not answer")
+        else:
+            found["jobservice"] = await self._jobs_run()
+            found["journal"] = await self._journal_is_read()
         if not await self._storage_answers():
             found["registry"] = "the storage does not answer"
         components = [
@@ -126,6 +132,24 @@ class SystemRoutes:
         with anyio.move_on_after(PATIENCE):
             return await self._registry.ready()
         return False
+
+    async def _jobs_run(self) -> str:
+        """What is wrong with the processes that run jobs; a registry that has just begun has told of none."""
+        try:
+            nodes = await self._registry.nodes.all()
+        except DatabaseError:
+            return "the database does not answer"
+        return "" if not nodes or any(node.alive and node.slots for node in nodes) else "no process runs jobs"
+
+    async def _journal_is_read(self) -> str:
+        """What is wrong with those that read the journal: audit, quotas, webhooks."""
+        try:
+            behind = await self._registry.journal.behind()
+        except DatabaseError:
+            return "the database does not answer"
+        here = self._registry.plugins.observers()
+        late = sorted(reader for reader, (_, age) in behind.items() if reader in here and age > LATE)
+        return f"far behind: {', '.join(late)}" if late else ""
 
     async def _storage_answers(self) -> bool:
         try:

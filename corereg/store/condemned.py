@@ -1,0 +1,182 @@
+"""Bytes that are being deleted, and how pushes keep out of their way.
+
+A push and the collector must not pass one another: the push would say "stored" of bytes that are deleted a moment
+later. So each puts up a flag before it looks for the other's, both under one lock by digest. The push writes the digest
+into its upload (``uploads.committing``), and goes on only when no row of `condemned` has it; the collector writes such
+a row, and goes on only when no upload has the flag. The bytes are deleted after that, then the row.
+
+The row is a lease. The collector deletes nothing when it has ended; whoever meets it later ends the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import bindparam
+
+from corereg.store.database import Database, Query, Transaction, now
+from corereg.store.schema import blob_links, blobs, condemned, uploads
+from corereg.store.storage import BLOBS, Stat, Storage, StorageUnavailable
+
+SECOND = 1_000_000
+LEASE = 900 * SECOND
+"""Microseconds one batch may take to be deleted."""
+MARGIN = 60 * SECOND
+"""No deletion begins so shortly before the lease ends: it would still be under way."""
+PATIENCE = 10.0
+"""Seconds a push waits for the deletion of the bytes it brings."""
+
+OF_DIGEST = Query(
+    sa.select(condemned.c.storage_key, condemned.c.leased_until).where(condemned.c.digest == bindparam("digest"))
+)
+DROP = Query(sa.delete(condemned).where(condemned.c.storage_key == bindparam("key")))
+UNUSED_BLOB = Query(
+    sa.delete(blobs).where(
+        blobs.c.digest == bindparam("digest_"),
+        blobs.c.created_at < bindparam("before"),
+        blobs.c.used_at < bindparam("before"),
+        ~sa.exists().where(blob_links.c.digest == blobs.c.digest),
+        ~sa.exists().where(uploads.c.committing == blobs.c.digest),
+    )
+)
+CONDEMN = Query(
+    sa.insert(condemned).values(
+        storage_key=bindparam("key"), digest=bindparam("digest"), leased_until=bindparam("until")
+    )
+)
+KNOWN_BLOB = Query(sa.select(blobs.c.storage_key).where(blobs.c.digest == bindparam("digest")))
+KNOWN_KEY = Query(sa.select(condemned.c.storage_key).where(condemned.c.storage_key == bindparam("key")))
+COMMITTING = Query(sa.select(uploads.c.id).where(uploads.c.committing == bindparam("digest")))
+# A process that died while it committed, or is so slow that its lease has ended: it will find that its claim is gone.
+FENCE = Query(
+    sa.update(uploads)
+    .where(uploads.c.committing == bindparam("digest"), uploads.c.leased_until < bindparam("at"))
+    .values(writer=sa.null(), committing=sa.null())
+)
+EXPIRED = Query(
+    sa.select(condemned.c.storage_key, condemned.c.digest).where(condemned.c.leased_until < bindparam("at")).limit(100)
+)
+TAKE = Query(
+    sa.update(condemned)
+    .where(condemned.c.storage_key == bindparam("key"), condemned.c.leased_until < bindparam("at"))
+    .values(leased_until=bindparam("until"))
+)
+
+
+class Doomed(msgspec.Struct, frozen=True):
+    """Bytes that this process may delete before `until`."""
+
+    key: str
+    digest: str | None
+    until: int
+
+
+def blob_lock(digest: str) -> str:
+    """The name of the lock under which a push and the collector look for one another."""
+    return f"corereg blob {digest}"
+
+
+def digest_of(key: str) -> str | None:
+    """The digest that a key is made of: ``docker/registry/v2/blobs/sha256/ab/ab12.../data`` -> ``sha256:ab12...``."""
+    parts = key.removeprefix(BLOBS).split("/") if key.startswith(BLOBS) else []
+    if len(parts) != 4 or parts[3] != "data" or not parts[2].startswith(parts[1]):
+        return None
+    return f"{parts[0]}:{parts[2]}"
+
+
+class Condemned:
+    """Condemn, delete, and wait until it is done."""
+
+    def __init__(self, database: Database, storage: Storage) -> None:
+        self.database = database
+        self.storage = storage
+
+    # ---- the collector's side ----
+
+    async def condemn(self, tx: Transaction, candidates: Sequence[tuple[str, str]], before: int) -> list[Doomed]:
+        """Inside `tx`: of the blobs (digest, storage key) those that nobody serves, commits or used since `before`.
+
+        Their rows are gone with the transaction; the caller deletes the bytes.
+        """
+        at = now()
+        found = []
+        for digest, key in sorted(candidates):
+            await self.database.lock(tx, blob_lock(digest))
+            await tx.execute(FENCE, digest=digest, at=at)
+            if await tx.execute(UNUSED_BLOB, digest_=digest, before=before):
+                await tx.execute(CONDEMN, key=key, digest=digest, until=at + LEASE)
+                found.append(Doomed(key, digest, at + LEASE))
+        return found
+
+    async def condemn_orphan(self, tx: Transaction, key: str) -> Doomed | None:
+        """Inside `tx`: bytes that no row knows; None when one does, or an upload is about to."""
+        at = now()
+        digest = digest_of(key)
+        if digest is not None:
+            await self.database.lock(tx, blob_lock(digest))
+            await tx.execute(FENCE, digest=digest, at=at)
+            known = await tx.row(KNOWN_BLOB, digest=digest)
+            if (known is not None and known[0] == key) or await tx.row(COMMITTING, digest=digest) is not None:
+                return None
+        elif await tx.row(sa.select(blobs.c.digest).where(blobs.c.storage_key == key, _elsewhere())) is not None:
+            return None
+        elif await tx.row(sa.select(uploads.c.id).where(uploads.c.id == key.rpartition("/")[2])) is not None:
+            return None  # its commit may be repeated
+        if await tx.row(KNOWN_KEY, key=key) is not None:
+            return None
+        await tx.execute(CONDEMN, key=key, digest=digest, until=at + LEASE)
+        return Doomed(key, digest, at + LEASE)
+
+    async def delete(self, doomed: Doomed, *, younger_than: int | None = None) -> int | None:
+        """Delete the bytes; how many there were, or None when they were left: the lease is near its end, or, with
+        `younger_than`, they have been written since.
+        """
+        stat: Stat | None = None
+        if now() < doomed.until - MARGIN:
+            stat = await self.storage.stat(doomed.key)
+        young = (
+            stat is not None
+            and younger_than is not None
+            and stat.modified is not None
+            and stat.modified * SECOND >= younger_than
+        )
+        if now() >= doomed.until - MARGIN:
+            return None
+        if not young:
+            await self.storage.delete(doomed.key)
+        await self.database.execute(DROP, key=doomed.key)
+        return None if young else stat.size if stat is not None else 0
+
+    async def expired(self) -> list[Doomed]:
+        """What processes left that died over it, now this one's."""
+        found = []
+        for key, digest in await self.database.rows(EXPIRED, at=now()):
+            at = now()
+            if await self.database.execute(TAKE, key=key, at=at, until=at + LEASE):
+                found.append(Doomed(key, digest, at + LEASE))
+        return found
+
+    # ---- the push's side ----
+
+    async def gone(self, digest: str) -> None:
+        """Return when no bytes of that digest are being deleted any more. Raises StorageUnavailable after a while."""
+        with anyio.move_on_after(PATIENCE):
+            while rows := await self.database.rows(OF_DIGEST, digest=digest):
+                for key, until in rows:
+                    at = now()
+                    if until < at and await self.database.execute(TAKE, key=key, at=at, until=at + LEASE):
+                        await self.delete(Doomed(key, digest, at + LEASE))
+                await anyio.sleep(0.02)
+            return
+        message = (
+            f"{digest} is just being removed from the storage by the garbage collection; push it again in a moment."
+        )
+        raise StorageUnavailable(message)
+
+
+def _elsewhere() -> sa.ColumnElement[bool]:
+    """The words of the index over keys that are not made of a digest."""
+    return sa.literal_column("substr(storage_key, 1, 8)") == sa.literal_column("'corereg/'")
