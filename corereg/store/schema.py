@@ -6,7 +6,7 @@ Each owner (the core first, then each plugin in the order of the config) has one
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -363,10 +363,15 @@ class Version(msgspec.Struct, frozen=True):
         return self.current == self.head
 
 
-async def upgrade(database: Database, schemas: Iterable[Schema]) -> None:
-    """Bring every owner's tables to its newest revision. Nodes starting together wait for one another."""
+async def upgrade(
+    database: Database, schemas: Iterable[Schema], revisions: Mapping[str, str | None] | None = None
+) -> None:
+    """Bring every owner's tables to its newest revision. Nodes starting together wait for one another.
+
+    `revisions` are those to stop at, by owner: for rows that an older release wrote.
+    """
     wanted = tuple(schemas)
-    await database.run_sync(lambda connection: _upgrade(connection, wanted))
+    await database.run_sync(lambda connection: _upgrade(connection, wanted, revisions or {}))
 
 
 async def versions(database: Database, schemas: Iterable[Schema]) -> list[Version]:
@@ -392,14 +397,14 @@ def _version(connection: sa.Connection, schema: Schema) -> Version:
     return Version(schema.name, context.get_current_revision(), _script(schema.migrations).get_current_head())
 
 
-def _upgrade(connection: sa.Connection, schemas: Iterable[Schema]) -> None:
+def _upgrade(connection: sa.Connection, schemas: Iterable[Schema], revisions: Mapping[str, str | None]) -> None:
     postgres = connection.dialect.name == "postgresql"
     connection.exec_driver_sql(
         "SELECT pg_advisory_xact_lock(hashtextextended('corereg migrations', 0))" if postgres else "BEGIN IMMEDIATE"
     )
     try:
         for schema in schemas:
-            _upgrade_one(connection, schema)
+            _upgrade_one(connection, schema, revisions.get(schema.name) or "heads")
     except BaseException:
         _end(connection, "rollback")
         raise
@@ -412,7 +417,7 @@ def _end(connection: sa.Connection, how: Literal["commit", "rollback"]) -> None:
     getattr(connection, how)()
 
 
-def _upgrade_one(connection: sa.Connection, schema: Schema) -> None:
+def _upgrade_one(connection: sa.Connection, schema: Schema, revision: str) -> None:
     if schema.migrations is None:
         schema.metadata.create_all(connection, checkfirst=True)
         return
@@ -421,7 +426,7 @@ def _upgrade_one(connection: sa.Connection, schema: Schema) -> None:
     with EnvironmentContext(
         AlembicConfig(),
         script,
-        fn=lambda rev, _: script._upgrade_revs("heads", rev),  # noqa: SLF001 - Alembic has no other door for programs
+        fn=lambda rev, _: script._upgrade_revs(revision, rev),  # noqa: SLF001 - Alembic has no other door for programs
     ) as environment:
         environment.configure(
             connection=connection,
