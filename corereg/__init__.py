@@ -53,6 +53,7 @@ if TYPE_CHECKING:  # for type checkers and editors; the same names as in _HOME b
     from corereg.store.filesystem import FsspecStorage
     from corereg.store.jobs import Execution, Failed, Job, Schedule, Started, Task, TaskRecord
     from corereg.store.listing import Fields, Listing, Term, conditions, page, parse_q
+    from corereg.store.nodes import Node
     from corereg.store.schema import Schema
     from corereg.store.scopes import among, covered, within
     from corereg.store.settings import Setting
@@ -155,6 +156,7 @@ _HOME = {
     "conditions": "corereg.store.listing",
     "page": "corereg.store.listing",
     "parse_q": "corereg.store.listing",
+    "Node": "corereg.store.nodes",
     "Schema": "corereg.store.schema",
     "among": "corereg.store.scopes",
     "covered": "corereg.store.scopes",
@@ -220,6 +222,7 @@ __all__ = [
     "Missing",
     "NameInvalid",
     "Namespace",
+    "Node",
     "OCIError",
     "Operation",
     "PluginError",

@@ -29,8 +29,9 @@ from corereg.store.journal import Journal
 from corereg.store.keys import Keys
 from corereg.store.measured import measure
 from corereg.store.nodes import Nodes
+from corereg.store.revisions import Version
 from corereg.store.rights import KEYS, Rights
-from corereg.store.schema import CORE, Schema, Version, upgrade, versions
+from corereg.store.schema import CORE, Schema, upgrade, versions
 from corereg.store.settings import SUBJECT as SETTINGS
 from corereg.store.settings import Settings
 from corereg.store.storage import Storage
@@ -73,7 +74,7 @@ class Registry:
             self.plugins: Plugins = load(wanted, config.tables)
         config.check_tables(each.name for each in self.plugins)
         with _given(config, "database", "url"):
-            self.database: Database = connect(config.database_url)
+            self.database: Database = connect(config.database_url, config.database)
         self.database.measure(self.metrics, self.tracer)
         with _given(config, "storage", "url"):
             self.storage: Storage = self.plugins.storage(config.storage_url)
@@ -85,7 +86,7 @@ class Registry:
             lifetime=config.tokens.lifetime,
             leeway=config.tokens.leeway,
         )
-        self.catalog = Catalog(self.database)
+        self.catalog = Catalog(self.database, kept=max(0, config.gc.kept - config.gc.grace))
         self.uploads = Uploads(
             self.database,
             self.storage,
@@ -149,7 +150,11 @@ class Registry:
             quiet=True,
         )
         collection = Job(
-            kind="GARBAGE_COLLECTION", title="Take back what nothing needs", handler=self._collect, single=True
+            kind="GARBAGE_COLLECTION",
+            title="Take back what nothing needs",
+            handler=self._collect,
+            single=True,
+            parameters=CollectOptions,
         )
         owners: dict[str, str] = {}
         for owner, job in [("the core", housekeeping), ("the core", collection), *self.plugins.jobs(self)]:

@@ -20,7 +20,7 @@ import msgspec
 from corereg.oci.errors import OCIError
 from corereg.session import House, Session
 from corereg.store.database import DatabaseError
-from corereg.store.jobs import Claimed, Execution, Failed, Job, Lost, Status, Task
+from corereg.store.jobs import CHANNEL, Claimed, Execution, Failed, Job, Lost, Status, Task
 from corereg.store.journal import Happening
 from corereg.store.nodes import BEAT, Nodes
 from corereg.store.storage import StorageError
@@ -72,6 +72,7 @@ class Runner:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._often, "heartbeat", self._nodes.beat, BEAT)
                 if self._slots:
+                    await self._house.database.listen(CHANNEL, lambda _: self.wake())
                     group.start_soon(self._often, "jobs", self._claim_all, POLL)
                     group.start_soon(self._often, "job leases", self._look_after, POLL)
                     group.start_soon(self._often, "schedules", self._fire, POLL)

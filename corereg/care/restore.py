@@ -22,7 +22,7 @@ from corereg.care.errors import BackupError, WrongBytes
 from corereg.care.parallel import parallel
 from corereg.store.catalog import StoredBlob
 from corereg.store.database import Database
-from corereg.store.schema import Schema, upgrade
+from corereg.store.schema import Schema, upgrade, upgrade_to
 from corereg.store.schema import blobs as blob_rows
 from corereg.store.storage import BLOBS, Storage, blob_key
 from corereg.store.unfinished import MARK, restoring, table_names
@@ -152,7 +152,7 @@ class _Restore:
         """The tables as they were at the backup, their rows, then what this release has changed since."""
         await self.work.progress("database", 0)
         try:
-            await upgrade(self.database, schemas, self.backup.revisions)
+            await upgrade_to(self.database, schemas, self.backup.revisions)
         except CommandError as error:
             message = f"the backup was made by a newer release than this one: {error}"
             raise BackupError(message) from error

@@ -88,7 +88,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
 
 
 class DatabaseConfig(Section, frozen=True, kw_only=True):
-    """Where names, tags, manifests, settings and the journal are kept."""
+    """Where names, tags, manifests, settings and the journal are kept. All but `url` is for PostgreSQL."""
 
     url: Annotated[
         Location | None,
@@ -97,6 +97,39 @@ class DatabaseConfig(Section, frozen=True, kw_only=True):
             extra={"default": "the SQLite file `corereg.db` in `data`"},
         ),
     ] = None
+    password_file: Annotated[
+        Path | None,
+        msgspec.Meta(description="A file with the password alone, read anew for every connection."),
+    ] = None
+    pool_size: Annotated[
+        int, msgspec.Meta(description="Connections that each worker process keeps open.", ge=1, le=1000)
+    ] = 10
+    pool_overflow: Annotated[
+        int, msgspec.Meta(description="Connections beyond those, while there is a rush.", ge=0, le=1000)
+    ] = 10
+    pool_timeout: Annotated[
+        Duration, msgspec.Meta(description="How long a request waits for a free connection; then it hears 503.", ge=1)
+    ] = 30
+    connect_timeout: Annotated[
+        Duration, msgspec.Meta(description="How long the server may take to accept a connection.", ge=1)
+    ] = 10
+    recycle: Annotated[
+        Duration, msgspec.Meta(description="How long a connection is used before another takes its place; 0: for ever.")
+    ] = 3600
+    statement_timeout: Annotated[
+        Duration, msgspec.Meta(description="How long one statement may take; 0: as long as it likes.")
+    ] = 60
+    lock_timeout: Annotated[
+        Duration, msgspec.Meta(description="How long a change waits for another one; 0: for ever.")
+    ] = 30
+    statement_cache_size: Annotated[
+        int,
+        msgspec.Meta(
+            description="Prepared statements each connection remembers; 0 behind a pooler such as pgbouncer.",
+            ge=0,
+            le=10_000,
+        ),
+    ] = 256
 
 
 class StorageConfig(Section, frozen=True, kw_only=True):
@@ -209,13 +242,24 @@ class GCConfig(Section, frozen=True, kw_only=True):
     grace: Annotated[
         Duration,
         msgspec.Meta(
-            description="How long a blob that was pushed, mounted or asked for stays though no manifest names it, and "
-            "how long something deleted can be restored."
+            description="How long a blob that was pushed, mounted or asked for stays though no manifest names it."
         ),
     ] = 7200
+    keep_deleted: Annotated[
+        Duration | None,
+        msgspec.Meta(
+            description="How long a deleted manifest or tag can be restored, and its blobs stay; as long as `grace` "
+            "where nothing is said."
+        ),
+    ] = None
     workers: Annotated[
         int, msgspec.Meta(description="Blobs that are deleted from the storage at once.", ge=1, le=10)
     ] = 4
+
+    @property
+    def kept(self) -> int:
+        """Seconds that something deleted can be restored."""
+        return self.grace if self.keep_deleted is None else self.keep_deleted
 
 
 class LogConfig(Section, frozen=True, kw_only=True):

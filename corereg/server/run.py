@@ -18,7 +18,8 @@ from corereg.server.tls import Certificate, certificate
 from corereg.server.worker import Work, server
 from corereg.server.workers import Workers, check_platform
 from corereg.store.engines import connect
-from corereg.store.schema import Version, versions
+from corereg.store.revisions import Version
+from corereg.store.schema import versions
 
 
 def run(config: Config, version: str) -> int:
@@ -127,6 +128,8 @@ async def check(config: Config, version: str) -> list[str]:
 def _state(version: Version) -> str:
     if version.is_current:
         return f"schema {version.current}, current"
+    if version.newer:
+        return f"schema {version.current}, newer than {version.head}, which this release knows"
     return f"schema {version.current or 'none'}, to be upgraded to {version.head}"
 
 

@@ -41,6 +41,10 @@ class DatabaseUnavailable(DatabaseError):
     """The database does not answer, is locked for too long, or cannot be written."""
 
 
+class DatabaseBusy(DatabaseUnavailable):
+    """Another transaction was in the way; this one was rolled back, and can be tried again."""
+
+
 class Conflict(DatabaseError):
     """A unique or foreign key forbids the change."""
 
@@ -126,8 +130,8 @@ class Database(ABC):
     def transaction(self, *, durable: bool = True) -> AbstractAsyncContextManager[Transaction]:
         """A write transaction; committed at the end, rolled back by an exception.
 
-        `durable=False` is for bookkeeping whose last moments may be lost when the machine loses power (never when the
-        process dies): the progress of uploads. It is atomic all the same.
+        `durable=False` is for bookkeeping whose last moments may be lost when the machine loses power or PostgreSQL
+        crashes (never when this process dies): the progress of uploads. It is atomic all the same.
         """
 
     async def execute(self, statement: Query, /, **parameters: Any) -> int:
@@ -151,6 +155,20 @@ class Database(ABC):
     @abstractmethod
     async def lock(self, tx: Transaction, name: str) -> None:
         """Inside `tx`: from here to its end, alone among all nodes that lock the same name."""
+
+    @abstractmethod
+    async def notify(self, channel: str, payload: str = "", *, tx: Transaction | None = None) -> None:
+        """Call out to other nodes that something is new: now, or once `tx` is committed.
+
+        At most once; where a database has no such call (SQLite) nobody hears. `payload` has less than 8000 bytes.
+        """
+
+    @abstractmethod
+    async def listen(self, channel: str, heard: Callable[[str], None]) -> None:
+        """Until `close`, call `heard` with the payload of each notice, and with "" when some may have been missed.
+
+        This process hears its own notices, too. Nobody may rely on a notice: look from time to time all the same.
+        """
 
 
 _open: ContextVar[object | None] = ContextVar("corereg_open_transaction", default=None)

@@ -15,6 +15,7 @@ import os
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -32,6 +33,7 @@ SECOND = 1_000_000
 BATCH = 200
 LEASE = 30 * SECOND
 LONGEST_PAUSE = 300.0
+CHANNEL = "corereg journal"
 SETTLE = 0.05
 """Seconds a reader lets more events come after the first: under load it then reads many at once."""
 GATHERED_AT_MOST = 10_000
@@ -117,6 +119,7 @@ class Journal:
         self._keep = keep
         self._gathered: Counter[Happening] = Counter()
         self._wake: dict[str, anyio.Event] = {}
+        self._news = anyio.Event()
         self._owner = f"{os.getpid()}-{secrets.token_hex(4)}"
 
     async def append(self, tx: Transaction, happening: Happening) -> None:
@@ -137,9 +140,28 @@ class Journal:
                 )
 
     def committed(self) -> None:
-        """Tell this process's readers that something new is there."""
+        """Tell readers, here and in other processes, that something new is there."""
+        self._wake_readers()
+        self._news.set()
+
+    def _wake_readers(self) -> None:
         for event in self._wake.values():
             event.set()
+
+    def _heard(self, owner: str) -> None:
+        if owner != self._owner:
+            self._wake_readers()
+
+    async def _tell_others(self) -> None:
+        """Call out what was committed; once for all that came meanwhile, and outside their transactions, which would
+        wait for one another (PostgreSQL commits those that notify one at a time).
+        """
+        while True:
+            await self._news.wait()
+            self._news = anyio.Event()
+            with suppress(DatabaseError):  # other processes also look by themselves
+                await self.database.notify(CHANNEL, self._owner)
+            await anyio.sleep(SETTLE)
 
     def gather(self, happening: Happening) -> None:
         """Count an event that need not be durable at once."""
@@ -165,7 +187,9 @@ class Journal:
     async def run(self, observers: Mapping[str, Observer]) -> None:
         """Flush, and deliver to observers that are registered, until cancelled."""
         async with anyio.create_task_group() as group:
+            await self.database.listen(CHANNEL, self._heard)
             group.start_soon(self._flush_often)
+            group.start_soon(self._tell_others)
             for reader, observer in observers.items():
                 self._wake[reader] = anyio.Event()
                 group.start_soon(self._serve, reader, observer)
@@ -187,7 +211,7 @@ class Journal:
                 await anyio.sleep(min(2.0 ** min(failures, 10), LONGEST_PAUSE))
                 continue
             if not progressed:
-                with anyio.move_on_after(self._batch):  # another process's events arrive without a wake-up
+                with anyio.move_on_after(self._batch):  # another process's events may arrive without a wake-up
                     await self._wake[reader].wait()
                     await anyio.sleep(SETTLE)
                 self._wake[reader] = anyio.Event()

@@ -17,6 +17,8 @@ from urllib.parse import unquote
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.visitors import InternalTraversal
 
 from corereg.errors import BadRequest
 from corereg.store.database import Database, Row
@@ -183,6 +185,32 @@ def _value(text: str) -> Value:
 
 # ---- in SQL ----
 
+
+class ByBytes(sa.ColumnElement[str]):
+    """A text that sorts by its bytes on every engine, as names do: not as the database's owner chose its collation."""
+
+    inherit_cache = True
+    _traverse_internals = [("column", InternalTraversal.dp_clauseelement)]  # noqa: RUF012 - so SQLAlchemy wants it
+
+    def __init__(self, column: sa.ColumnElement[Any]) -> None:
+        self.column = column
+        self.type = sa.Text()
+
+
+@compiles(ByBytes)
+def _as_it_is(element: ByBytes, compiler: Any, **more: Any) -> str:
+    return str(compiler.process(element.column, **more))
+
+
+@compiles(ByBytes, "postgresql")
+def _collated(element: ByBytes, compiler: Any, **more: Any) -> str:
+    return f'({compiler.process(element.column, **more)}) COLLATE "C"'
+
+
+def _by_bytes(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    return ByBytes(column) if isinstance(column.type, sa.String) else column
+
+
 Fields = Mapping[str, sa.ColumnElement[Any]]
 """Names that ``q`` and ``sort`` may use, and the columns they mean."""
 
@@ -201,8 +229,9 @@ def _condition(term: Term, column: sa.ColumnElement[Any]) -> sa.ColumnElement[bo
             return sa.or_(sa.false(), *(_compared(column, operator.eq, value) for value in term.values))
         case "range":
             first, last = term.values
-            ends = [_compared(column, operator.ge, first)] if first is not None else []
-            ends += [_compared(column, operator.le, last)] if last is not None else []
+            ordered = _by_bytes(column)
+            ends = [_compared(ordered, operator.ge, first)] if first is not None else []
+            ends += [_compared(ordered, operator.le, last)] if last is not None else []
             return sa.and_(sa.true(), *ends)
     return sa.and_(sa.true(), *(_compared(column, operator.eq, value) for value in term.values))
 
@@ -238,7 +267,8 @@ async def page(
     """
     select = select.where(*conditions(listing, fields))
     counted = select.order_by(None).with_only_columns(sa.func.count(), maintain_column_froms=True)
-    wanted = [fields[name].desc() if down else fields[name].asc() for name, down in listing.order if name in fields]
+    known = [(_by_bytes(fields[name]), down) for name, down in listing.order if name in fields]
+    wanted = [column.desc() if down else column.asc() for column, down in known]
     ordered = select.order_by(None).order_by(*wanted, *default)
     if listing.limit is not None:
         ordered = ordered.limit(listing.limit).offset(listing.offset)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Iterable
 
+import anyio
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
@@ -39,14 +40,20 @@ class Rights:
         self._changed: dict[str, int] = {}
         self._revoked: dict[str, int] = {}
         self._read_at = -INTERVAL
+        self._reading = anyio.Lock(fast_acquire=True)
         self.on_change: dict[str, Callable[[], Awaitable[None]]] = {}
         """What is called when a subject that is no person (the keys, the settings) was changed, here or elsewhere."""
 
     async def refresh(self, *, now: bool = False) -> None:
         """Learn of new changes, if the last look is more than a second ago or `now` is asked."""
-        clock = time.monotonic()
-        if not now and clock - self._read_at < INTERVAL:
+        if not now and not self.due():
             return
+        async with self._reading:
+            if now or self.due():  # not when somebody else looked while this one waited
+                await self._read()
+
+    async def _read(self) -> None:
+        clock = time.monotonic()
         rows = await self.database.rows(NEWER, serial=self.serial)
         self._read_at = clock
         newest = self.serial

@@ -6,18 +6,21 @@ Each owner (the core first, then each plugin in the order of the config) has one
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import anyio
 import msgspec
 import sqlalchemy as sa
 from alembic.config import Config as AlembicConfig
 from alembic.runtime.environment import EnvironmentContext
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
-from corereg.store.database import Database
+from corereg.store.database import Database, DatabaseBusy, DatabaseError
+from corereg.store.revisions import Version, note_breaks, script, version, version_table
+
+log = logging.getLogger(__name__)
 
 # Byte order on both engines: paging by name (`last`) compares the way the protocol does.
 Name = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
@@ -351,60 +354,80 @@ nodes = sa.Table(
 CORE = Schema("core", metadata, Path(__file__).with_name("migrations"))
 
 
-class Version(msgspec.Struct, frozen=True):
-    """Where one owner's tables stand: the applied revision (None: nothing yet) and the newest one known."""
-
-    name: str
-    current: str | None
-    head: str | None
-
-    @property
-    def is_current(self) -> bool:
-        return self.current == self.head
+LOCK_TIMEOUT = 3
+"""Seconds a migration waits for a table: whoever comes after it waits behind it, so it rather begins anew."""
+PAUSES = (1, 2, 4, 8, 8, 8, 8, 8, 8, 8)
+"""Seconds between its tries."""
 
 
-async def upgrade(
-    database: Database, schemas: Iterable[Schema], revisions: Mapping[str, str | None] | None = None
-) -> None:
+class SchemaTooNew(DatabaseError):
+    """A later release has changed the tables in a way this one cannot work with."""
+
+
+async def upgrade(database: Database, schemas: Iterable[Schema]) -> None:
     """Bring every owner's tables to its newest revision. Nodes starting together wait for one another.
 
-    `revisions` are those to stop at, by owner: for rows that an older release wrote.
+    Where a later release has been before, its tables stay as they are. Raises SchemaTooNew when it broke with this one.
     """
     wanted = tuple(schemas)
-    await database.run_sync(lambda connection: _upgrade(connection, wanted, revisions or {}))
+    found = await versions(database, wanted)
+    for each in found:
+        if each.broken:
+            message = (
+                f"the tables of {each.name} stand at {each.current}, and what {each.broken} changed this release "
+                f"(it knows them up to {each.head}) cannot work with: install the release that upgraded them"
+            )
+            raise SchemaTooNew(message)
+        if each.newer:
+            log.warning(
+                "the tables of %s stand at %s, further than this release knows (%s); it works with them all the same",
+                each.name,
+                each.current,
+                each.head,
+            )
+    if all(each.migrations for each in wanted) and all(each.is_current or each.newer for each in found):
+        return
+    for pause in PAUSES:
+        try:
+            await database.run_sync(lambda connection: _upgrade(connection, wanted))
+        except DatabaseBusy as error:
+            log.warning("the tables are in use; the upgrade is tried again in %d s: %s", pause, error)
+            await anyio.sleep(pause)
+        else:
+            return
+    await database.run_sync(lambda connection: _upgrade(connection, wanted))
+
+
+async def upgrade_to(database: Database, schemas: Iterable[Schema], revisions: Mapping[str, str | None]) -> None:
+    """Make every owner's tables as they were at these revisions: for rows that an older release wrote.
+
+    Raises alembic's CommandError for a revision that nobody here knows.
+    """
+    wanted = tuple(schemas)
+    await database.run_sync(lambda connection: _upgrade(connection, wanted, revisions))
 
 
 async def versions(database: Database, schemas: Iterable[Schema]) -> list[Version]:
     """Where every owner's tables stand."""
     wanted = tuple(schemas)
     found: list[Version] = []
-    await database.run_sync(lambda connection: found.extend(_version(connection, each) for each in wanted))
+    await database.run_sync(
+        lambda connection: found.extend(version(connection, each.name, each.migrations) for each in wanted)
+    )
     return found
 
 
-def _script(migrations: Path) -> ScriptDirectory:
-    return ScriptDirectory(str(migrations), version_locations=[str(migrations)])
-
-
-def _version_table(schema: Schema) -> str:
-    return f"alembic_version_{schema.name}"
-
-
-def _version(connection: sa.Connection, schema: Schema) -> Version:
-    if schema.migrations is None:
-        return Version(schema.name, None, None)
-    context = MigrationContext.configure(connection, opts={"version_table": _version_table(schema)})
-    return Version(schema.name, context.get_current_revision(), _script(schema.migrations).get_current_head())
-
-
-def _upgrade(connection: sa.Connection, schemas: Iterable[Schema], revisions: Mapping[str, str | None]) -> None:
-    postgres = connection.dialect.name == "postgresql"
-    connection.exec_driver_sql(
-        "SELECT pg_advisory_xact_lock(hashtextextended('corereg migrations', 0))" if postgres else "BEGIN IMMEDIATE"
-    )
+def _upgrade(
+    connection: sa.Connection, schemas: Iterable[Schema], revisions: Mapping[str, str | None] | None = None
+) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtextextended('corereg migrations', 0))")
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'")
+    else:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
     try:
         for schema in schemas:
-            _upgrade_one(connection, schema, revisions.get(schema.name) or "heads")
+            _upgrade_one(connection, schema, (revisions or {}).get(schema.name) or "heads")
     except BaseException:
         _end(connection, "rollback")
         raise
@@ -421,18 +444,21 @@ def _upgrade_one(connection: sa.Connection, schema: Schema, revision: str) -> No
     if schema.migrations is None:
         schema.metadata.create_all(connection, checkfirst=True)
         return
-    script = _script(schema.migrations)
+    if version(connection, schema.name, schema.migrations).newer:
+        return
+    known = script(schema.migrations)
     # Alembic's own transaction is off: all owners move together, in the one opened above.
     with EnvironmentContext(
         AlembicConfig(),
-        script,
-        fn=lambda rev, _: script._upgrade_revs(revision, rev),  # noqa: SLF001 - Alembic has no other door for programs
+        known,
+        fn=lambda rev, _: known._upgrade_revs(revision, rev),  # noqa: SLF001 - Alembic has no other door for programs
     ) as environment:
         environment.configure(
             connection=connection,
             target_metadata=schema.metadata,
-            version_table=_version_table(schema),
+            version_table=version_table(schema.name),
             render_as_batch=connection.dialect.name == "sqlite",
             transactional_ddl=False,
         )
         environment.run_migrations()
+    note_breaks(connection, schema.name, known)

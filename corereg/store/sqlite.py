@@ -150,6 +150,12 @@ class SQLiteDatabase(Database):
     async def lock(self, tx: Transaction, name: str) -> None:
         """A write transaction is alone already."""
 
+    async def notify(self, channel: str, payload: str = "", *, tx: Transaction | None = None) -> None:
+        """SQLite has no such call."""
+
+    async def listen(self, channel: str, heard: Callable[[str], None]) -> None:
+        """Nothing will be heard."""
+
     async def run_sync(self, work: Callable[[sa.Connection], None]) -> None:
         def run() -> None:
             raw = self._connect() if self.path else self._raw_writer

@@ -9,16 +9,24 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
 
+from corereg import registry as registry_module
+from corereg.config import DatabaseConfig
 from corereg.http.app import asgi
+from corereg.store.database import Database
+from corereg.store.engines import connect
 from corereg.testing.client import Application, Credentials, RegistryClient, Tokens
+from corereg.testing.postgres import Databases, Server, binaries
 from corereg.testing.registry import Person, may, scratch
+from corereg.testing.serving import Served
 
 PASSWORD = "a password for tests only"
 OTHER = "other"
@@ -44,8 +52,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--corereg-insecure", action="store_true", help="do not verify the registry's certificate")
     group.addoption("--corereg-lacks", metavar="NAMES", default="", help="capabilities it has not, with commas")
     group.addoption("--corereg-has", metavar="NAMES", default="", help="capabilities it has beyond the usual")
-    group.addoption("--corereg-storage", metavar="URL", help="storage of the registry in this process")
-    group.addoption("--corereg-database", metavar="URL", help="database of the registry in this process")
+    group.addoption("--corereg-storage", metavar="URL", help="storage of registries that tests make and that name none")
+    group.addoption(
+        "--corereg-database",
+        metavar="URL",
+        help="a PostgreSQL on which registries that tests make and that name no database get one of their own; "
+        "just postgresql: starts one for the tests (default: SQLite)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -72,10 +85,103 @@ def corereg_storage(pytestconfig: pytest.Config) -> str | None:
 
 
 @pytest.fixture(scope="session")
-def corereg_database(pytestconfig: pytest.Config) -> str | None:
-    """The database URL to build registries with; None means the default, SQLite in a temporary folder."""
-    url: str | None = pytestconfig.getoption("--corereg-database")
-    return url
+def postgres_server(pytestconfig: pytest.Config) -> Iterator[str]:
+    """The URL of a PostgreSQL: that of ``--corereg-database``, or one that is started for the tests. Skips where there
+    is none; with CI=true that is a failure.
+    """
+    named = pytestconfig.getoption("--corereg-database")
+    if named and urlsplit(named).netloc:
+        yield named
+        return
+    server = start_postgres()
+    yield server.url
+    server.remove()
+
+
+def start_postgres(**settings: str) -> Server:
+    """A PostgreSQL of a test's own; the test `remove`s it. Skips and fails like `postgres_server`."""
+    programs = binaries()
+    if programs is None:
+        message = "needs PostgreSQL: initdb and postgres (on Debian, as root, scripts/servers installs them)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    server = Server(programs, **settings)
+    server.create()
+    return server
+
+
+@pytest.fixture(scope="session")
+def postgres_databases(pytestconfig: pytest.Config, postgres_server: str) -> Iterator[Databases]:
+    """New databases on that server."""
+    made = Databases(postgres_server)
+    yield made
+    if pytestconfig.getoption("--corereg-database") == postgres_server:  # another one is removed as a whole
+        made.drop()
+
+
+@pytest.fixture
+def postgres_url(postgres_databases: Databases) -> str:
+    """A database on PostgreSQL for one test, with the core's tables."""
+    return postgres_databases.fresh()
+
+
+@pytest.fixture
+def on_postgres(postgres_databases: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every registry of this test that would keep its rows in a SQLite file keeps them on PostgreSQL; those of one data
+    folder in one database.
+    """
+    monkeypatch.setattr(registry_module, "connect", partial(connect_elsewhere, postgres_databases))
+
+
+def connect_elsewhere(databases: Databases, url: str, options: DatabaseConfig | None = None) -> Database:
+    """`connect`, with a database on PostgreSQL in the place of a SQLite file."""
+    scheme, _, path = url.partition(":")
+    if scheme == "sqlite" and path not in {"", ":memory:"}:
+        url = databases.of(Path(path))
+    return connect(url, options)
+
+
+@pytest.fixture
+def every_database(request: pytest.FixtureRequest) -> str:
+    """A test that uses this runs on SQLite and on PostgreSQL, or on the one that ``--corereg-database`` names; which.
+
+    It is about registries that name no database (see `on_postgres`).
+    """
+    kind: str = request.param
+    if kind == "postgresql":
+        request.getfixturevalue("on_postgres")
+    return kind
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Which databases `every_database` is."""
+    if "every_database" in metafunc.fixturenames:
+        chosen = metafunc.config.getoption("--corereg-database")
+        metafunc.parametrize("every_database", ["postgresql"] if chosen else ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _chosen_database(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Iterator[None]:
+    if not pytestconfig.getoption("--corereg-database"):
+        yield
+        return
+    databases = request.getfixturevalue("postgres_databases")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry_module, "connect", partial(connect_elsewhere, databases))
+        patch.setattr(Served, "elsewhere", staticmethod(databases.of))
+        yield
+
+
+@pytest.fixture(scope="session")
+def corereg_database(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> str | None:
+    """A database on the server of ``--corereg-database``, with the core's tables, for whoever needs no other; None:
+    SQLite in a temporary folder.
+    """
+    if not pytestconfig.getoption("--corereg-database"):
+        return None
+    databases: Databases = request.getfixturevalue("postgres_databases")
+    return databases.fresh()
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,6 @@ import gc
 import os
 import sys
 import threading
-import warnings
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -30,8 +29,6 @@ import click
 import msgspec
 import pytest
 import sqlalchemy as sa
-from alembic.autogenerate import compare_metadata
-from alembic.runtime.migration import MigrationContext
 from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]  # fsspec ships no types
 
 import corereg
@@ -46,6 +43,7 @@ from corereg.plugins import HOOKS, Enabled, installed, load
 from corereg.registry import Registry
 from corereg.store.engines import connect
 from corereg.store.filesystem import FsspecStorage
+from corereg.store.inspection import differences
 from corereg.store.schema import CORE, Schema, upgrade, versions
 from corereg.testing.client import RegistryClient
 
@@ -165,18 +163,12 @@ class PluginContract:
         return found[0]
 
     async def test_migrations_make_the_tables(self, tmp_path: Path) -> None:
+        await made_by_migrations(f"sqlite:{tmp_path / 'corereg.db'}", self._schema)
+
+    async def test_migrations_make_the_tables_on_postgresql(self, request: pytest.FixtureRequest) -> None:
+        """Skipped where there is no PostgreSQL."""
         schema = self._schema
-        database = connect(f"sqlite:{tmp_path / 'corereg.db'}")
-        await database.open()
-        try:
-            await upgrade(database, [CORE, schema])
-            await upgrade(database, [CORE, schema])
-            assert all(each.is_current for each in await versions(database, [CORE, schema]))
-            found: list[Any] = []
-            await database.run_sync(lambda connection: found.extend(differences(connection, schema)))
-            assert not found, f"what the migrations make is not what the metadata says: {found}"
-        finally:
-            await database.close()
+        await made_by_migrations(request.getfixturevalue("postgres_url"), schema)
 
     def test_tables_keep_to_themselves(self) -> None:
         schema = self._schema
@@ -256,6 +248,21 @@ class PluginContract:
                 assert not bare, f"{command.name}: every process sees the value of {option.opts[0]}; read it elsewhere"
 
 
+async def made_by_migrations(url: str, schema: Schema) -> None:
+    """Whether a plugin's migrations, run twice, make what its metadata says."""
+    database = connect(url)
+    await database.open()
+    try:
+        await upgrade(database, [CORE, schema])
+        await upgrade(database, [CORE, schema])
+        assert all(each.is_current for each in await versions(database, [CORE, schema]))
+        found: list[Any] = []
+        await database.run_sync(lambda connection: found.extend(differences(connection, schema)))
+        assert not found, f"what the migrations make is not what the metadata says: {found}"
+    finally:
+        await database.close()
+
+
 def sources(owner: Any) -> list[Path]:
     """The Python files of a plugin: those of its package, or its only one."""
     module = owner if isinstance(owner, ModuleType) else sys.modules[owner.__module__]
@@ -300,23 +307,6 @@ def unexplained(settings: type[msgspec.Struct], prefix: str = "") -> Iterator[st
             yield f"{name} is shown in print-outs; annotate it as a secret"
         if inner.struct:
             yield from unexplained(inner.struct, f"{name}.")
-
-
-def differences(connection: sa.Connection, schema: Schema) -> list[Any]:
-    """What Alembic would still have to do to make the database what the metadata says."""
-    whole = sa.MetaData()
-    for owner in (CORE, schema):
-        for table in owner.metadata.tables.values():
-            table.to_metadata(whole)
-
-    def ours(_object: object, name: str | None, kind: str, _reflected: object, _other: object) -> bool:
-        return kind != "table" or name in schema.metadata.tables or str(name).startswith(f"{schema.name}_")
-
-    options = {"include_object": ours, "compare_type": True, "compare_server_default": True}
-    with warnings.catch_warnings():
-        # SQLite's index of an expression cannot be read back, and so is not compared; the core's tests ask for it.
-        warnings.filterwarnings("ignore", ".*expression-based index")
-        return list(compare_metadata(MigrationContext.configure(connection, opts=options), whole))
 
 
 def primitive(kind: Any) -> bool:

@@ -8,8 +8,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import httpx2
 
@@ -29,8 +30,12 @@ def free_port() -> int:
 class Served:
     """One data folder, served again and again on one port. `environment` holds further ``COREREG__`` variables.
 
-    `plugins` are those that are enabled: by default storage and local users alone, so that anything can be pushed.
+    Where it keeps its rows: in SQLite, or at the URL that `elsewhere` gives for the path of the SQLite file (set by
+    ``--corereg-database``). `plugins` are those that are enabled: by default storage and local users alone, so that
+    anything can be pushed.
     """
+
+    elsewhere: ClassVar[Callable[[Path], str] | None] = None
 
     def __init__(
         self,
@@ -46,7 +51,9 @@ class Served:
         self.log = log
         self.kind = kind
         self.workers = workers
-        self.environment = {"COREREG__PLUGINS": ",".join(plugins), **environment}
+        chosen = type(self).elsewhere
+        database = {"COREREG__DATABASE__URL": chosen(data / "corereg.db")} if chosen is not None else {}
+        self.environment = {"COREREG__PLUGINS": ",".join(plugins), **database, **environment}
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None

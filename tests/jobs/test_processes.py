@@ -38,8 +38,10 @@ def node(folder: Path, database: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-async def test_every_job_ends_once_though_its_processes_are_killed(tmp_path: Path) -> None:
-    database = f"sqlite:{tmp_path / 'corereg.db'}"
+async def test_every_job_ends_once_though_its_processes_are_killed(
+    tmp_path: Path, corereg_database: str | None
+) -> None:
+    database = corereg_database or f"sqlite:{tmp_path / 'corereg.db'}"
     chance = random.Random(4)
     async with registry(tmp_path, database, slots=0) as watching:
         session = watching.session()

@@ -16,9 +16,9 @@ from sqlalchemy.exc import DBAPIError
 from corereg.store import sqlite as module
 from corereg.store.database import Conflict, Database, DatabaseFull, DatabaseUnavailable, Query, ValueRefused
 from corereg.store.engines import connect
-from corereg.store.postgres import translated
 from corereg.store.schema import CORE, metadata, repositories, upgrade, versions
 from corereg.store.scopes import covered
+from corereg.store.sqlstates import translated
 
 pytestmark = pytest.mark.anyio
 
@@ -245,6 +245,14 @@ async def test_nodes_that_start_together_migrate_once(tmp_path: Path) -> None:
 def test_a_database_nobody_knows() -> None:
     with pytest.raises(DatabaseUnavailable, match="no database for 'mysql'"):
         connect("mysql://localhost/registry")
+
+
+@pytest.mark.parametrize("url", ["postgresql://me:secret@one:1,two:2/name", "postgresql://me:secret@one:x/name"])
+def test_a_url_that_cannot_be_read_is_not_quoted(url: str) -> None:
+    with pytest.raises(DatabaseUnavailable, match=r"\?host=one,two") as caught:
+        connect(url)
+    assert "secret" not in str(caught.value)
+    assert caught.value.__suppress_context__
 
 
 @pytest.fixture

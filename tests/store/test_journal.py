@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from corereg import Event, OCIError, Operation, Refusal, Registry, Transaction, hookimpl
@@ -13,7 +16,7 @@ from corereg.store import journal as module
 from corereg.store.journal import Happening, Journal
 from corereg.testing.registry import scratch
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("every_database")]
 
 
 class Listener:
@@ -165,3 +168,53 @@ async def test_pruning_waits_for_the_slowest_reader(tmp_path: Path, listener: Li
     async with scratch(tmp_path) as registry:
         await change(registry, "demo.unheard")
         assert await Journal(registry.database, keep=-10).prune() == 0
+
+
+# ---- many writers at once ----
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_no_reader_skips_what_commits_late(tmp_path: Path, every_database: str, seed: int) -> None:
+    """Transactions of two nodes that take their time between the event and the commit, and some that are rolled back:
+    whoever reads on from the last serial it saw has seen every event.
+    """
+    chance = random.Random(seed)
+    written: list[str] = []
+    seen: list[Event] = []
+    async with scratch(tmp_path) as first, scratch(tmp_path) as second:
+        start = max((each.serial for each in await first.journal.events(limit=1000)), default=0)
+
+        async def write(registry: Registry, name: str, pauses: Sequence[float]) -> None:
+            for number, pause in enumerate(pauses):
+                kind = f"demo.{name}.{number}"
+                with suppress(ZeroDivisionError):
+                    async with registry.database.transaction() as tx:
+                        await anyio.sleep(pause)
+                        await registry.journal.append(tx, Happening(kind=kind, actor="a", subject="a"))
+                        await anyio.sleep(pause)
+                        if number % 7 == 3:
+                            raise ZeroDivisionError
+                    written.append(kind)
+
+        async def read(done: anyio.Event) -> None:
+            last = start
+            while True:
+                ended = done.is_set()
+                found = await second.journal.events(after=last, limit=5)
+                seen.extend(found)
+                last = found[-1].serial if found else last
+                if ended and not found:
+                    return
+                await anyio.lowlevel.checkpoint()
+
+        done = anyio.Event()
+        async with anyio.create_task_group() as readers:
+            readers.start_soon(read, done)
+            async with anyio.create_task_group() as writers:
+                for number in range(8):
+                    pauses = [chance.choice((0, 0, 0.001, 0.004)) for _ in range(20)]
+                    writers.start_soon(write, (first, second)[number % 2], str(number), pauses)
+            done.set()
+    serials = [each.serial for each in seen]
+    assert serials == sorted(set(serials))
+    assert {each.kind for each in seen if each.kind.startswith("demo.")} == set(written)

@@ -25,7 +25,7 @@ from corereg import (
 )
 from corereg.testing.registry import scratch
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("every_database")]
 
 
 def _even(value: int) -> None:

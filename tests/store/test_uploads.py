@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 import sqlalchemy as sa
 
@@ -20,7 +21,7 @@ from corereg.store.schema import uploads as table
 from corereg.store.uploads import Upload, Uploads
 from corereg.testing.registry import scratch
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("every_database")]
 
 WHO = "user:alice"
 WHERE = "demo/app"
@@ -80,7 +81,8 @@ async def test_a_second_writer_gets_416_and_no_byte_is_mixed_in(registry: Regist
 
     async with anyio.create_task_group() as group:
         group.start_soon(first)
-        await anyio.wait_all_tasks_blocked()
+        while (await state_of(registry, upload))[1] is None:
+            await anyio.lowlevel.checkpoint()
         for other in (registry.uploads, another_process(registry)):
             with pytest.raises(RangeInvalid, match="another request is writing"):
                 await other.append(upload, chunks(b"b" * 100_000))
@@ -187,7 +189,8 @@ async def test_an_upload_cancelled_while_it_receives_is_gone_for_its_writer(regi
 
     async with anyio.create_task_group() as group:
         group.start_soon(writer)
-        await anyio.wait_all_tasks_blocked()
+        while (await state_of(registry, upload))[1] is None:
+            await anyio.lowlevel.checkpoint()
         await registry.uploads.cancel(upload)
         gate.set()
     assert [each async for each in registry.storage.uploads()] == []

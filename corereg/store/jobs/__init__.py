@@ -13,7 +13,7 @@ from __future__ import annotations
 from corereg.store.jobs.cron import Cron
 from corereg.store.jobs.history import History
 from corereg.store.jobs.kinds import Failed, Job, Task
-from corereg.store.jobs.queue import Lost, Queue
+from corereg.store.jobs.queue import CHANNEL, Lost, Queue
 from corereg.store.jobs.records import (
     ENDED,
     SCHEDULER,
@@ -30,6 +30,7 @@ from corereg.store.jobs.records import (
 from corereg.store.jobs.schedules import Schedules
 
 __all__ = [
+    "CHANNEL",
     "ENDED",
     "SCHEDULER",
     "Claimed",

@@ -20,6 +20,8 @@ from corereg.store.jobs.records import ENDED, Claimed, Execution, Started, Start
 from corereg.store.schema import job_executions, job_logs, job_pauses, job_tasks
 
 SECOND = 1_000_000
+CHANNEL = "corereg jobs"
+"""Where nodes hear that there may be something to do."""
 LOST_AT_MOST = 10
 """A task may be begun so many times more than its tries, for processes that died under it."""
 
@@ -118,6 +120,7 @@ class Queue:
         await self._insert(tx, execution, job.kind, [parameters or {}] if tasks is None else tasks, key)
         if tasks is not None and not tasks:
             await self._conclude(tx, execution)
+        await self.database.notify(CHANNEL, tx=tx)
         return Started(execution, new=True)
 
     async def spawn(self, execution: int, kind: str, tasks: Sequence[Mapping[str, Any]]) -> None:
@@ -127,6 +130,7 @@ class Queue:
             row = await tx.row(EXECUTION, execution_id=execution)
             if row is not None and not execution_of(row).stopping:
                 await self._insert(tx, execution, kind, tasks, None)
+                await self.database.notify(CHANNEL, tx=tx)
 
     async def _insert(
         self, tx: Transaction, execution: int, kind: str, tasks: Sequence[Mapping[str, Any]], key: str | None

@@ -95,10 +95,10 @@ def configured(folder: Path, database_url: str | None) -> Config:
 
 
 @pytest.fixture
-async def database_url(pytestconfig: pytest.Config, tmp_path: Path) -> AsyncIterator[str | None]:
+async def database_url(corereg_database: str | None, tmp_path: Path) -> AsyncIterator[str | None]:
     """None for SQLite in the test's folder; else a database of the test's own on the server of --corereg-database."""
-    url: str | None = pytestconfig.getoption("--corereg-database")
-    if url is None or not url.startswith("postgresql"):
+    url = corereg_database
+    if url is None:
         yield None
         return
     server = Registry(configured(tmp_path, url), plugins=[Surroundings({}, {})]).database
