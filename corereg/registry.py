@@ -36,6 +36,7 @@ from corereg.store.settings import SUBJECT as SETTINGS
 from corereg.store.settings import Settings
 from corereg.store.storage import Storage
 from corereg.store.trash import Trash
+from corereg.store.unfinished import check_finished
 from corereg.store.uploads import Uploads
 from corereg.store.work import Stopped
 from corereg.tokens import Tokens
@@ -223,6 +224,7 @@ class Registry:
     async def _open_store(self) -> None:
         await self.database.open()
         self._open.push_async_callback(self.database.close)
+        await check_finished(self.database)
         await upgrade(self.database, self.schemas)
         await self.storage.open()
         self._open.push_async_callback(self.storage.close)

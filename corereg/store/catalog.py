@@ -296,6 +296,7 @@ class Catalog:
             digest=bindparam("digest"),
             updated_at=bindparam("at"),
         )
+        self._add_tag = Query(tag.on_conflict_do_nothing(index_elements=["repository_id", "name"]))
         self._put_tag = Query(
             tag.on_conflict_do_update(
                 index_elements=["repository_id", "name"],
@@ -462,6 +463,12 @@ class Catalog:
         previous: str | None = row[0] if row else None
         await tx.execute(self._put_tag, repository_id=repository_id, name=tag, digest=str(digest), at=now())
         return previous
+
+    async def add_tag(self, tx: Transaction, repository_id: int, tag: str, digest: str) -> bool:
+        """Point a tag that is not there yet at the manifest; whether it was not."""
+        return bool(
+            await tx.execute(self._add_tag, repository_id=repository_id, name=tag, digest=str(digest), at=now())
+        )
 
     async def delete_tag(self, tx: Transaction, repository_id: int, tag: str) -> bool:
         return bool(await tx.execute(DELETE_TAG, repository_id=repository_id, name=tag))
