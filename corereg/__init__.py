@@ -73,6 +73,7 @@ if TYPE_CHECKING:  # for type checkers and editors; the same names as in _HOME b
         blob_key,
     )
     from corereg.store.threads import Threads
+    from corereg.store.trash import Trashed
     from corereg.store.work import Stopped, Work
 
 __version__ = "0.1.0"
@@ -178,6 +179,7 @@ _HOME = {
     "Writer": "corereg.store.storage",
     "blob_key": "corereg.store.storage",
     "Threads": "corereg.store.threads",
+    "Trashed": "corereg.store.trash",
     "Stopped": "corereg.store.work",
     "Work": "corereg.store.work",
 }
@@ -263,6 +265,7 @@ __all__ = [
     "Told",
     "TooManyRequests",
     "Transaction",
+    "Trashed",
     "Unauthorized",
     "Unprocessable",
     "Unsupported",

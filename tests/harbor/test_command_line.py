@@ -35,6 +35,7 @@ WORDS = (
     "robot",
     "search",
     "tag",
+    "trash",
 )
 
 
@@ -170,6 +171,11 @@ async def test_what_was_pushed(corereg: Corereg, docker: RegistryClient) -> None
     assert corereg("search", "copied", "-o", "name").stdout == "goods/copied\n"
     corereg("artifact", "delete", f"{app}:v2", "--yes")
     corereg("artifact", "show", f"{app}:v2", status=3)
+    (deleted, *_) = names(corereg("trash", "list", "--repository", app, "--kind", "manifest", "-o", "name"))
+    assert second.digest in corereg("trash", "restore", deleted).output
+    assert read(corereg("artifact", "show", f"{app}:v2", "--json"))["digest"] == second.digest
+    corereg("trash", "restore", deleted, status=3)
+    corereg("artifact", "delete", f"{app}:v2", "--yes")
     assert (
         "goods/copied"
         in corereg("project", "delete", "goods", "--yes", status=5).stderr

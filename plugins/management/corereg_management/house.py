@@ -22,6 +22,7 @@ from corereg_management.routes.jobservice import JobServiceRoutes
 from corereg_management.routes.repositories import RepositoryRoutes
 from corereg_management.routes.search import SearchRoutes
 from corereg_management.routes.system import SystemRoutes
+from corereg_management.routes.trash import TrashRoutes
 from corereg_management.switches import READ_ONLY, TokenLifetime, refusal_of
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class House:
             *JobServiceRoutes(registry).routes(),
             *CollectionRoutes(registry).routes(),
             *JobRoutes(registry).routes(),
+            *TrashRoutes(registry).routes(),
             *ExplorerRoutes(registry).routes(),
         ]
 
