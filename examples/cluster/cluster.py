@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,10 +23,7 @@ from contextlib import ExitStack
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Self
-
-from corereg.testing.postgres import Server, binaries
-from corereg.testing.serving import free_port
+from typing import Any, Self
 
 HERE = Path(__file__).parent
 PATIENCE = 60.0
@@ -56,6 +54,43 @@ http {{
     }}
 }}
 """
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def database(folder: Path, programs: Path, start: Callable[..., None]) -> str:
+    """The URL of a new PostgreSQL. It refuses to be root's, so where root starts this it is the user postgres's."""
+    owner: dict[str, Any] = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
+    data, port = folder / "database", free_port()
+    data.mkdir(mode=0o700)
+    if owner:
+        folder.chmod(0o711)
+        shutil.chown(data, "postgres", "postgres")
+    made = [str(programs / "initdb"), "-D", str(data), "-U", "corereg", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"]
+    subprocess.run(made, check=True, stdout=subprocess.DEVNULL, cwd="/", **owner)  # noqa: S603 - our own command
+    listen = ["-h", "127.0.0.1", "-p", str(port), "-k", str(data)]
+    start("database", str(programs / "postgres"), "-D", str(data), *listen, end=signal.SIGINT, **owner)
+    ready = [str(programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+    until = time.monotonic() + PATIENCE
+    while subprocess.run(ready, check=False).returncode:  # noqa: S603 - as above
+        if time.monotonic() > until:
+            raise SystemExit((folder / "database.log").read_text())
+        time.sleep(0.1)
+    return f"postgresql://corereg@127.0.0.1:{port}/postgres"
+
+
+def programs() -> Path:
+    """The folder of PostgreSQL's programs: Debian's newest, or the one on the path. Raises SystemExit without one."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    named = shutil.which("initdb")
+    if not found and named is None:
+        raise SystemExit("needs PostgreSQL; on Debian: apt install postgresql")
+    return found[-1].parent if found else Path(str(named)).resolve().parent
 
 
 def storage(environment: Mapping[str, str], folder: Path, start: Callable[..., None]) -> str:
@@ -112,7 +147,13 @@ class Cluster:
         self.folder = Path(tempfile.mkdtemp(prefix="corereg-cluster-"))
         ends.callback(shutil.rmtree, self.folder, ignore_errors=True)
 
-        def start(name: str, *command: str, **environment: str) -> None:
+        def start(
+            name: str,
+            *command: str,
+            environment: Mapping[str, str] = {},
+            end: signal.Signals = signal.SIGTERM,
+            **options: Any,
+        ) -> None:
             with (self.folder / f"{name}.log").open("wb") as log:
                 process = subprocess.Popen(  # noqa: S603 - our own commands
                     command,
@@ -120,18 +161,17 @@ class Cluster:
                     stdout=log,
                     stderr=log,
                     start_new_session=True,  # Ctrl-C comes to us, and we end them in order
+                    cwd="/",
+                    **options,
                 )
             self.processes[name] = process
-            ends.callback(self._end, process)
+            ends.callback(self._end, process, end)
 
-        programs, nginx = binaries(), shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-        if programs is None or nginx is None:
-            raise SystemExit("needs PostgreSQL and nginx; on Debian: apt install postgresql nginx-light")
-        database = Server(programs, fsync="on", full_page_writes="on")
-        ends.callback(database.remove)
-        database.create()
+        nginx = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+        if nginx is None:
+            raise SystemExit("needs nginx; on Debian: apt install nginx-light")
         shared = {
-            "COREREG__DATABASE__URL": database.url,
+            "COREREG__DATABASE__URL": database(self.folder, programs(), start),
             "COREREG__STORAGE__URL": storage(self.environment, self.folder, start),
             "COREREG__SERVER__TRUSTED_PROXIES": "127.0.0.1",
             "COREREG_ADMIN_PASSWORD": self.password,
@@ -142,7 +182,7 @@ class Cluster:
         self.nodes = [free_port() for _ in range(3)]
         for number, port in enumerate(self.nodes, 1):
             node = [sys.executable, "-m", "corereg", "serve", "--port", str(port)]
-            start(f"node{number}", *node, "--data", str(self.folder / f"node{number}"), **shared)
+            start(f"node{number}", *node, "--data", str(self.folder / f"node{number}"), environment=shared)
         for port in self.nodes:
             until_answers(f"http://127.0.0.1:{port}/healthz")
         config = self.folder / "nginx.conf"
@@ -151,8 +191,8 @@ class Cluster:
         until_answers(f"http://127.0.0.1:{self.port}/healthz")
 
     @staticmethod
-    def _end(process: subprocess.Popen[bytes]) -> None:
-        process.terminate()
+    def _end(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
+        process.send_signal(how)
         try:
             process.wait(PATIENCE)
         except subprocess.TimeoutExpired:

@@ -43,7 +43,7 @@ def postgres() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def objects() -> Iterator[Faults]:
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faults]:
     """moto's S3 server with a bucket, behind a proxy that can be told to fail."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"

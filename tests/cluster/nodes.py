@@ -17,7 +17,7 @@ from corereg.testing.serving import ADMINISTRATOR, PASSWORD, Served, free_port
 from examples.cluster.cluster import nginx_conf
 
 PLUGINS = ("storage_fs", "storage_s3", "accounts")
-S3 = {"access_key": "tester", "secret_key": "nothing to protect", "attempts": "2", "read_timeout": "5"}
+S3 = {"access_key": "tester", "secret_key": "nothing to protect"}
 WORKS = Path(__file__).with_name("works.py")
 
 
