@@ -21,3 +21,12 @@ def _nobodys_registries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         for name in ("URL", "USER", "TOKEN", "PASSWORD_FILE", "CONTEXT", "CA_FILE", "OUTPUT", "NO_INPUT"):
             patch.delenv(f"COREREG_{name}", raising=False)
         yield
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What takes minutes is asked for."""
+    parser.addoption(
+        "--cluster-full",
+        action="store_true",
+        help="tests/cluster: 50 images at once, 300 pushes and 20 jobs while nodes are killed (default: a tenth)",
+    )

@@ -53,6 +53,7 @@ if TYPE_CHECKING:  # for type checkers and editors; the same names as in _HOME b
     from corereg.store.filesystem import FsspecStorage
     from corereg.store.jobs import Execution, Failed, Job, Schedule, Started, Task, TaskRecord
     from corereg.store.listing import Fields, Listing, Term, conditions, page, parse_q
+    from corereg.store.nodes import Node
     from corereg.store.schema import Schema
     from corereg.store.scopes import among, covered, within
     from corereg.store.settings import Setting
@@ -72,6 +73,7 @@ if TYPE_CHECKING:  # for type checkers and editors; the same names as in _HOME b
         blob_key,
     )
     from corereg.store.threads import Threads
+    from corereg.store.trash import Trashed
     from corereg.store.work import Stopped, Work
 
 __version__ = "0.1.0"
@@ -157,6 +159,7 @@ _HOME = {
     "conditions": "corereg.store.listing",
     "page": "corereg.store.listing",
     "parse_q": "corereg.store.listing",
+    "Node": "corereg.store.nodes",
     "Schema": "corereg.store.schema",
     "among": "corereg.store.scopes",
     "covered": "corereg.store.scopes",
@@ -176,6 +179,7 @@ _HOME = {
     "Writer": "corereg.store.storage",
     "blob_key": "corereg.store.storage",
     "Threads": "corereg.store.threads",
+    "Trashed": "corereg.store.trash",
     "Stopped": "corereg.store.work",
     "Work": "corereg.store.work",
 }
@@ -226,6 +230,7 @@ __all__ = [
     "Missing",
     "NameInvalid",
     "Namespace",
+    "Node",
     "OCIError",
     "Operation",
     "PluginError",
@@ -260,6 +265,7 @@ __all__ = [
     "Told",
     "TooManyRequests",
     "Transaction",
+    "Trashed",
     "Unauthorized",
     "Unprocessable",
     "Unsupported",

@@ -36,6 +36,7 @@ from corereg.store.settings import SUBJECT as SETTINGS
 from corereg.store.settings import Settings
 from corereg.store.storage import Storage
 from corereg.store.trash import Trash
+from corereg.store.unfinished import check_finished
 from corereg.store.uploads import Uploads
 from corereg.store.work import Stopped
 from corereg.tokens import Tokens
@@ -85,7 +86,7 @@ class Registry:
             lifetime=config.tokens.lifetime,
             leeway=config.tokens.leeway,
         )
-        self.catalog = Catalog(self.database)
+        self.catalog = Catalog(self.database, kept=max(0, config.gc.kept - config.gc.grace))
         self.uploads = Uploads(
             self.database,
             self.storage,
@@ -149,7 +150,11 @@ class Registry:
             quiet=True,
         )
         collection = Job(
-            kind="GARBAGE_COLLECTION", title="Take back what nothing needs", handler=self._collect, single=True
+            kind="GARBAGE_COLLECTION",
+            title="Take back what nothing needs",
+            handler=self._collect,
+            single=True,
+            parameters=CollectOptions,
         )
         owners: dict[str, str] = {}
         for owner, job in [("the core", housekeeping), ("the core", collection), *self.plugins.jobs(self)]:
@@ -219,6 +224,7 @@ class Registry:
     async def _open_store(self) -> None:
         await self.database.open()
         self._open.push_async_callback(self.database.close)
+        await check_finished(self.database)
         await upgrade(self.database, self.schemas)
         await self.storage.open()
         self._open.push_async_callback(self.storage.close)
@@ -227,6 +233,10 @@ class Registry:
         await self.keys.load()
         await self.settings.reload()
         await self.rights.refresh(now=True)
+
+    async def drain(self) -> None:
+        """This process is about to end: its jobs go on elsewhere, at once. Requests are answered until it is closed."""
+        await self.runner.drain()
 
     async def close(self) -> None:
         """Stop the background work, write what the journal gathered, leave the plugins, close storage and database."""

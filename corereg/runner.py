@@ -20,7 +20,7 @@ import msgspec
 from corereg.oci.errors import OCIError
 from corereg.session import House, Session
 from corereg.store.database import DatabaseError
-from corereg.store.jobs import CHANNEL, Claimed, Execution, Failed, Job, Lost, Status, Task
+from corereg.store.jobs import CHANNEL, Claimed, Execution, Failed, Job, Lost, Status, Task, Told
 from corereg.store.journal import Happening
 from corereg.store.nodes import BEAT, Nodes
 from corereg.store.storage import StorageError
@@ -78,7 +78,7 @@ class Runner:
                     group.start_soon(self._often, "schedules", self._fire, POLL)
         finally:
             with anyio.CancelScope(shield=True):
-                await self._drain()
+                await self._leave()
 
     async def _often(self, what: str, act: Callable[[], Awaitable[None]], pause: float) -> None:
         while True:
@@ -100,9 +100,12 @@ class Runner:
     # ---- claim ----
 
     async def _claim_all(self) -> None:
-        while len(self._running) < self._slots:
+        while len(self._running) < self._slots and not self._leaving():
             claimed = await self._house.queue.claim(self._house.jobs, self._nodes.id)
             if claimed is None:
+                return
+            if self._leaving():  # since just now
+                await self._house.queue.put_back(claimed, Told(None, ()), after=0, counted=False)
                 return
             self._begin(claimed)
 
@@ -261,6 +264,8 @@ class Runner:
     # ---- schedules ----
 
     async def _fire(self) -> None:
+        if self._leaving():
+            return
         for schedule in await self._house.schedules.due():
             if schedule.kind not in self._house.jobs:
                 continue  # of a plugin that is not enabled here
@@ -270,14 +275,30 @@ class Runner:
 
     # ---- end ----
 
-    async def _drain(self) -> None:
-        """Give back what runs, and leave."""
+    def _leaving(self) -> bool:
+        return self._nodes.draining
+
+    async def drain(self) -> None:
+        """Begin nothing any more, and give back what runs: other processes go on with it at once, while this one may
+        have requests to answer for a while.
+        """
+        if self._nodes.draining:
+            return
         self._nodes.draining = True
+        with suppress(DatabaseError):
+            await self._nodes.beat()
+        await self._give_back()
+
+    async def _give_back(self) -> None:
         working = [running.work for running in self._running.values()]
         for work in working:
             work.cancel()
         if working:
             await asyncio.wait(working)
+
+    async def _leave(self) -> None:
+        self._nodes.draining = True
+        await self._give_back()
         with suppress(DatabaseError):
             await self._nodes.leave()
 

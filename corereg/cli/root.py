@@ -12,15 +12,19 @@ from corereg.cli.context import CommandContext, told
 from corereg.cli.words import unknown
 
 BUILT_IN = {
+    "adopt": "Take over what another registry stored: CNCF Distribution's folder or bucket, in place.",
+    "backup": "Make a backup while the registry goes on, or check one.",
     "completion": "Print what completes commands in a shell.",
     "config": "Check and print the configuration.",
     "context": "List and choose the registries to work with.",
     "db": "Bring the database up to date, or show where it stands.",
     "doctor": "Look at everything the registry stands on, and say what to do.",
+    "fsck": "Check that all rows have their bytes, and that all is what it says.",
     "keys": "List and rotate the keys that sign tokens.",
     "login": "Sign in to a registry, and work with it from now on.",
     "logout": "Forget what a registry was signed in to with.",
     "plugins": "List plugins and hooks, or begin a plugin of your own.",
+    "restore": "Bring a backup into an empty database and an empty storage.",
     "serve": "Run the registry.",
     "version": "Show the versions of corereg, Python and the plugins.",
     "whoami": "Show who is signed in, and where.",
@@ -30,7 +34,7 @@ BUILT_IN = {
 HELP = 90
 """Characters of the sentence that tells what a plugin's command does."""
 
-_MODULES = dict.fromkeys(("context", "login", "logout", "whoami"), "signin")
+_MODULES = {**dict.fromkeys(("context", "login", "logout", "whoami"), "signin"), "restore": "backup"}
 
 
 class Root(click.Group):

@@ -242,13 +242,24 @@ class GCConfig(Section, frozen=True, kw_only=True):
     grace: Annotated[
         Duration,
         msgspec.Meta(
-            description="How long a blob that was pushed, mounted or asked for stays though no manifest names it, and "
-            "how long something deleted can be restored."
+            description="How long a blob that was pushed, mounted or asked for stays though no manifest names it."
         ),
     ] = 7200
+    keep_deleted: Annotated[
+        Duration | None,
+        msgspec.Meta(
+            description="How long a deleted manifest or tag can be restored, and its blobs stay; as long as `grace` "
+            "where nothing is said."
+        ),
+    ] = None
     workers: Annotated[
         int, msgspec.Meta(description="Blobs that are deleted from the storage at once.", ge=1, le=10)
     ] = 4
+
+    @property
+    def kept(self) -> int:
+        """Seconds that something deleted can be restored."""
+        return self.grace if self.keep_deleted is None else self.keep_deleted
 
 
 class LogConfig(Section, frozen=True, kw_only=True):

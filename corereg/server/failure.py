@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from corereg.care.errors import BackupError
 from corereg.config import ConfigError
 from corereg.oci.errors import OCIError
 from corereg.plugins import PluginError
@@ -15,7 +16,7 @@ class ServerError(Exception):
 
 def sentence(error: BaseException) -> str | None:
     """What to tell a person about an error that is nobody's bug; None for one that is."""
-    if isinstance(error, ServerError | ConfigError | PluginError | DatabaseError | StorageError):
+    if isinstance(error, ServerError | BackupError | ConfigError | PluginError | DatabaseError | StorageError):
         return str(error)
     if isinstance(error, OCIError):
         return error.message

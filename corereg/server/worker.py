@@ -111,8 +111,21 @@ class Work:
         serving = serve(transfers, self.listener, self.certificate, stop)
         await self.announce(self.registry)
         patience = self.config.server.shutdown_timeout
-        async with telling(self.registry, self.scrape):
-            await until_stopped(serving, stop, transfers, patience=patience, tls=self.certificate is not None)
+        draining = asyncio.create_task(self._drain(stop), name="corereg drain")
+        try:
+            async with telling(self.registry, self.scrape):
+                await until_stopped(serving, stop, transfers, patience=patience, tls=self.certificate is not None)
+        finally:
+            draining.cancel()
+            await asyncio.wait({draining})
+
+    async def _drain(self, stop: Stop) -> None:
+        """Transfers have their time after a signal; jobs do not wait for them."""
+        await stop.requested.wait()
+        try:
+            await self.registry.drain()
+        except Exception:
+            log.exception("jobs could not be given back, others begin them again when their leases end")
 
     async def _close(self) -> None:
         try:

@@ -6,6 +6,7 @@ record. What they raise is what the client sees (`corereg.oci.errors`).
 
 from __future__ import annotations
 
+from corereg.session.adoption import Adoption, FoundManifest
 from corereg.session.blobs import Blobs
 from corereg.session.collection import Collected, Collection, CollectOptions
 from corereg.session.door import Change, House, Refused, SignInNeeded
@@ -20,6 +21,7 @@ __all__ = [
     "Change",
     "CollectOptions",
     "Collected",
+    "FoundManifest",
     "House",
     "Precondition",
     "Pushed",
@@ -29,7 +31,7 @@ __all__ = [
 ]
 
 
-class Session(Collection, Restoring, Manifests, Blobs, Transfers, Lists, Configuration, Running):
+class Session(Adoption, Collection, Restoring, Manifests, Blobs, Transfers, Lists, Configuration, Running):
     """One identity at work. Cheap to make: one per request.
 
     `narrow` says that `grants` are those of a token, which may be less than the identity has; `whole` that they are all

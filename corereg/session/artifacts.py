@@ -71,8 +71,10 @@ class Artifacts(Door):
 
     # ---- delete ----
 
-    async def delete_artifact(self, repository: str, digest: Digest) -> None:
-        """Remove a manifest with its tags and its referrers. Raises Precondition while an index still needs it."""
+    async def delete_artifact(self, repository: str, digest: Digest, *, only_untagged: bool = False) -> None:
+        """Remove a manifest with its tags and its referrers. Raises Precondition while an index still needs it, and
+        with `only_untagged` when any of them has a tag.
+        """
         await self.require(Action("artifact", "delete", repository))
         self._check_deletable()
         catalog = self._house.catalog
@@ -80,7 +82,10 @@ class Artifacts(Door):
         if repository_id is None:
             raise ManifestUnknown
         going = [str(digest), *await self._hanging_on(repository_id, str(digest))]
-        operations = await self._deletions(repository, repository_id, going)
+        operations = [await self._deletion(repository, repository_id, each) for each in going]
+        if only_untagged and (tagged := next((each for each in operations if each.tags), None)):
+            message = f"{repository}@{tagged.digest} has the tag {tagged.tags[0]}"
+            raise Precondition(message)
         async with self.change(operations[0], more=operations[1:]) as change:
             await self._alone(change.tx, repository)
             batch = self._house.trash.batch()
@@ -97,6 +102,20 @@ class Artifacts(Door):
                     found[each] = None
                     waiting.append(each)
         return list(found)
+
+    async def _deletion(self, repository: str, repository_id: int, digest: str) -> Operation:
+        catalog = self._house.catalog
+        head = await catalog.manifest_head(repository, Digest.parse(digest))
+        if head is None:
+            raise ManifestUnknown
+        return self.operation(
+            "manifest.delete",
+            repository=repository,
+            digest=digest,
+            media_type=head.media_type,
+            size=head.size,
+            tags=tuple(await catalog.tags_of(self._house.database, repository_id, digest)),
+        )
 
     async def _deletions(self, repository: str, repository_id: int, digests: Iterable[str]) -> list[Operation]:
         catalog = self._house.catalog
@@ -237,7 +256,7 @@ class Artifacts(Door):
         """Write it all; what is new in the repository, by digest."""
         catalog = self._house.catalog
         new: dict[str, bool] = {}
-        for digest in copied.blobs:
+        for digest in sorted(copied.blobs):  # each is locked: whoever locks several does it in this order
             if await catalog.blob_of(change.tx, source, digest) is None:
                 raise BlobUnknown  # deleted a moment ago
             linked = await catalog.link_blob(change.tx, repository_id, digest)

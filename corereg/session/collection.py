@@ -31,27 +31,31 @@ from corereg.store.work import Work
 log = logging.getLogger(__name__)
 
 SECOND = 1_000_000
-BATCH = 200
+BATCH = 100
 """Rows of one transaction."""
+LISTED = 1000
+"""So many things of a phase are named in the log, the rest is counted."""
 COLLECT = Action("garbage-collection", "create")
 
 
 class CollectOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a collection shall do. `workers` and `grace` (seconds) None are the configuration's; with `dry_run` it only
-    says what it would take.
+    says what it would take. After `time_limit` seconds it stops by itself; the next one finds what is left.
     """
 
     dry_run: bool = False
     delete_untagged: bool = False
     workers: Annotated[int, msgspec.Meta(ge=1, le=10)] | None = None
     grace: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    time_limit: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 class Collected(msgspec.Struct):
     """What a collection has taken (of a dry run: would take). `size` are the bytes that the storage was freed of.
 
     `links` are blobs that a repository gave up, `blobs` those that were deleted with all their bytes, `orphans` bytes
-    that no row knew, `left` what could not be taken and is tried again the next time.
+    that no row knew, `left` what could not be taken and is tried again the next time. Not `complete`: the time limit
+    ended it.
     """
 
     manifests: int = 0
@@ -62,6 +66,7 @@ class Collected(msgspec.Struct):
     uploads: int = 0
     size: int = 0
     left: int = 0
+    complete: bool = True
 
 
 class Collection(Artifacts):
@@ -118,12 +123,22 @@ class Collection(Artifacts):
             change.describe(size=size, details={"blobs": len(doomed)})
         return doomed
 
+    async def _empty_trash(self, before: int) -> int:
+        async with self.change(self.operation("trash.empty")) as change:
+            dropped = await self._house.trash.empty(change.tx, before, BATCH)
+            change.details["deleted"] = dropped
+        return dropped
+
     async def _condemn_orphans(self, keys: Sequence[str]) -> list[Doomed]:
         async with self.change(self.operation("blob.collect", details={"orphans": True})) as change:
             found = [await self._house.condemned.condemn_orphan(change.tx, key) for key in sorted(keys)]
             doomed = [each for each in found if each is not None]
             change.describe(details={"blobs": len(doomed)})
         return doomed
+
+
+class _OverTime(Exception):
+    """The time limit is reached."""
 
 
 class _Round:
@@ -137,21 +152,21 @@ class _Round:
         self.options = options
         self.collector = Collector(house.database, house.storage)
         grace = house.gc.grace if options.grace is None else options.grace
-        self.before = now() - grace * SECOND
+        kept = grace if house.gc.keep_deleted is None else house.gc.keep_deleted
+        at = now()
+        self.before = at - grace * SECOND
+        self.deleted_before = at - kept * SECOND
+        self.until = None if options.time_limit is None else at + options.time_limit * SECOND
+        self.listed = 0
         self.workers = anyio.CapacityLimiter(options.workers or house.gc.workers)
         self.found = Collected()
 
     async def run(self) -> Collected:
-        await self._check()
-        if not self.options.dry_run:
-            self.found.uploads = await self.house.uploads.purge()
-            await self._delete(await self.house.condemned.expired(), "left over from a collection that was cut off")
-        if self.options.delete_untagged:
-            await self._untagged()
-        await self._links()
-        await self._blobs()
-        await self._orphans()
-        await self._trash()
+        try:
+            await self._phases()
+        except _OverTime:
+            self.found.complete = False
+            self.work.log("the time is over; the next collection goes on with what is left")
         found = self.found
         self.work.log(
             f"{'would take' if self.options.dry_run else 'took'} {found.manifests} untagged manifests, "
@@ -160,8 +175,32 @@ class _Round:
         )
         return found
 
+    async def _phases(self) -> None:
+        await self._check()
+        if not self.options.dry_run:
+            self.found.uploads = await self.house.uploads.purge()
+            while left_over := await self.house.condemned.expired():
+                await self._delete(left_over, "left over from a collection that was cut off")
+                await self._check()
+        phases = [self._links, self._blobs, self._orphans, self._trash]
+        if self.options.delete_untagged:
+            phases.insert(0, self._untagged)
+        for phase in phases:
+            self.listed = 0
+            await phase()
+
+    def _list(self, line: str) -> None:
+        """Name one thing in the log, if it has not named too many."""
+        self.listed += 1
+        if self.listed <= LISTED:
+            self.work.log(line)
+        elif self.listed == LISTED + 1:
+            self.work.log(f"more than {LISTED}; from here on they are only counted")
+
     async def _check(self) -> None:
         await self.work.check()
+        if self.until is not None and now() >= self.until:
+            raise _OverTime
         held = await self.collector.held()
         if held is not None:
             message = f"nothing is collected while {held} holds everything; try again later"
@@ -184,10 +223,10 @@ class _Round:
                 await self._told("untagged manifests", looked_at)
 
     async def _take_manifest(self, repository: str, digest: str) -> None:
-        self.work.log(f"untagged: {repository}@{digest}")
+        self._list(f"untagged: {repository}@{digest}")
         if not self.options.dry_run:
             try:
-                await self.session.delete_artifact(repository, Digest.parse(digest))
+                await self.session.delete_artifact(repository, Digest.parse(digest), only_untagged=True)
             except OCIError as error:  # a policy keeps it, or somebody was faster
                 self.work.log(f"kept {repository}@{digest}: {error.message}")
                 self.found.left += 1
@@ -204,19 +243,25 @@ class _Round:
                     await self._would_take(repository_id, dead)
                 else:
                     for start in range(0, len(dead), BATCH):
-                        gone = await self.session._unlink(  # noqa: SLF001 - the session's own other half
-                            repository_id, dead[start : start + BATCH], self.before
-                        )
-                        self.found.links += len(gone)
+                        await self._take_links(repository_id, dead[start : start + BATCH])
                 looked_at += number
                 if number:
                     await self._told("blobs of repositories", looked_at)
+
+    async def _take_links(self, repository_id: int, dead: Sequence[DeadLink]) -> None:
+        try:
+            gone = await self.session._unlink(repository_id, dead, self.before)  # noqa: SLF001 - its own other half
+        except OCIError as error:
+            self.work.log(f"{len(dead)} blobs of repository {repository_id} stay there: {error.message}")
+            self.found.left += len(dead)
+            return
+        self.found.links += len(gone)
 
     async def _would_take(self, repository_id: int, dead: Sequence[DeadLink]) -> None:
         """Of a dry run: the links, and the blobs whose last link is among them."""
         self.found.links += len(dead)
         for each in await self.collector.last_links(repository_id, dead, self.before):
-            self.work.log(f"blob {each.digest}, {each.size} bytes")
+            self._list(f"blob {each.digest}, {each.size} bytes")
             self.found.blobs += 1
             self.found.size += each.size
 
@@ -232,7 +277,7 @@ class _Round:
     async def _take_blobs(self, dead: Sequence[tuple[str, str, int]]) -> None:
         if self.options.dry_run:
             for digest, _, size in dead:
-                self.work.log(f"blob {digest}, {size} bytes")
+                self._list(f"blob {digest}, {size} bytes")
                 self.found.size += size
             self.found.blobs += len(dead)
             return
@@ -250,7 +295,7 @@ class _Round:
 
     async def _take_orphans(self, keys: Sequence[str]) -> None:
         for key in keys:
-            self.work.log(f"no row knows {key}")
+            self._list(f"no row knows {key}")
         if self.options.dry_run:
             self.found.orphans += len(keys)
             for key in keys:
@@ -270,13 +315,13 @@ class _Round:
                 try:
                     size = await self.house.condemned.delete(each, younger_than=younger_than)
                 except (StorageError, DatabaseError) as error:
-                    self.work.log(f"{each.key} is left for the next collection: {error}")
+                    self._list(f"{each.key} is left for the next collection: {error}")
                     self.found.left += 1
                     return
             if size is None:
                 return
             if why:
-                self.work.log(f"{each.key}: {why}")
+                self._list(f"{each.key}: {why}")
             gone += 1
             self.found.size += size
 
@@ -289,8 +334,9 @@ class _Round:
 
     async def _trash(self) -> None:
         if self.options.dry_run:
-            self.found.trash = await self.house.trash.count(self.before)
+            self.found.trash = await self.house.trash.count(self.deleted_before)
             return
-        while dropped := await self.house.trash.empty(self.before, BATCH):
+        while await self.house.trash.count(self.deleted_before):
+            dropped = await self.session._empty_trash(self.deleted_before)  # noqa: SLF001 - its own other half
             self.found.trash += dropped
             await self._told("deleted things", self.found.trash)

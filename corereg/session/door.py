@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
+from anyio.lowlevel import checkpoint
 
 from corereg.access import SYSTEM_SCOPE, Action, Grant, Identity, Refusal, allowed
 from corereg.config import GCConfig, ProtocolConfig
@@ -30,6 +31,9 @@ from corereg.store.storage import Storage
 from corereg.store.trash import Trash
 from corereg.store.uploads import Uploads
 from corereg.tracing import Tracer
+
+TURN = 10
+"""Operations of one change after which readers have their turn: SQLite's statements never wait for anything."""
 
 
 class SignInNeeded(Unauthorized):
@@ -237,10 +241,12 @@ class Door:
                 change.more += more
                 yield change
                 done = msgspec.structs.replace(change.operation, details=change.details)
-                for each in (done, *change.more, *change.counted):
+                for number, each in enumerate((done, *change.more, *change.counted), 1):
                     refusal = await house.plugins.commit(each, tx)
                     if refusal is not None:
                         raise Refused(refusal)
+                    if not number % TURN:
+                        await checkpoint()
                 for revoke in (False, True):
                     await house.rights.change(
                         tx, [s for s, hard in change.changed.items() if hard is revoke], revoke=revoke

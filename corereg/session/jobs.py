@@ -40,12 +40,13 @@ class Running(Door):
         tasks: Sequence[Mapping[str, Any]] | None = None,
     ) -> Started:
         """Start a job: one task with `parameters`, or one for each of `tasks`. One that is `single` and under way is
-        not started again: then the answer is not `new`.
+        not started again: then the answer is not `new`. Raises BadRequest for parameters that the job does not take.
         """
         await self.require(needs)
         job = self.job(kind)
+        parameters = _checked(job, parameters)
         async with self._job_change("job.start", kind, vendor_id) as change:
-            started = await self._start(change, job, parameters or {}, vendor_id, started_by, tasks)
+            started = await self._start(change, job, parameters, vendor_id, started_by, tasks)
         self._house.queue.wake()
         return started
 
@@ -153,23 +154,32 @@ class Running(Door):
         parameters: Mapping[str, Any] | None = None,
     ) -> int:
         """Let a job start by itself: ``Hourly``, ``Daily``, ``Weekly``, or ``Custom`` with a `cron` of six fields in
-        UTC; ``None`` for not at all. The schedule's id. Raises BadRequest for a cron that cannot be read.
+        UTC; ``None`` for not at all. A `cron` given beside the first three is what counts: Harbor's clients send both.
+        The schedule's id. Raises BadRequest for a cron that cannot be read, and parameters the job does not take.
         """
         await self.require(needs)
-        self.job(kind)
+        job = self.job(kind)
         when = _cron(form, cron)
+        parameters = {} if when is None else _checked(job, parameters)
         async with self._job_change(
             "schedule.update", kind, vendor_id, cron=when.text if when else "", form=form
         ) as change:
             return await self._house.schedules.put(
-                change.tx, kind, vendor_id, form=form, cron=when, parameters=parameters or {}
+                change.tx, kind, vendor_id, form=form, cron=when, parameters=parameters
             )
+
+
+def _checked(job: Job, parameters: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    try:
+        return job.checked(parameters or {})
+    except ValueError as error:
+        raise BadRequest(str(error)) from None
 
 
 def _cron(form: str, cron: str) -> Cron | None:
     if form == "None":
         return None
-    text = FORMS.get(form, cron)
+    text = cron or FORMS.get(form, "")
     if form not in FORMS and form not in {"Custom", "Schedule"}:
         message = f"a schedule is one of {', '.join(FORMS)}, Custom or None, not {form[:40]!r}"
         raise BadRequest(message)

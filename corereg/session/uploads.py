@@ -11,6 +11,7 @@ from corereg.oci.errors import (
 )
 from corereg.session.door import Door
 from corereg.store.catalog import StoredBlob
+from corereg.store.condemned import digest_of
 from corereg.store.storage import StorageError
 from corereg.store.uploads import Upload
 
@@ -69,16 +70,18 @@ class Transfers(Door):
         operation = self.operation("blob.push", repository=upload.repository, digest=str(digest), size=committed.size)
         try:
             async with self.change(operation) as change:
+                # First: from here on the collector waits for this transaction, or has taken the claim away before.
+                await house.uploads.remove(change.tx, committed)
                 repository_id = await house.catalog.ensure_repository(change.tx, upload.repository)
                 blob, new = await house.catalog.put_blob(
                     change.tx, repository_id, str(digest), committed.size, committed.key
                 )
                 change.describe(new=new)
-                await house.uploads.remove(change.tx, committed)
         except OCIError:
             await house.uploads.cancel(upload)  # refused: a retry starts anew; the bytes wait for the collector
             raise
-        if blob.key != committed.key:  # it was there already, elsewhere
+        # It was there already, elsewhere. A key that is made of the digest may be the next one's: that is an orphan.
+        if blob.key != committed.key and digest_of(committed.key) is None:
             with suppress(StorageError):
                 await house.storage.delete(committed.key)
         return blob

@@ -97,6 +97,14 @@ BLOB = Query(
 STORED_BLOB = Query(
     sa.select(blobs.c.digest, blobs.c.size, blobs.c.storage_key).where(blobs.c.digest == bindparam("digest"))
 )
+
+
+def _later(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    """The later of what stands there and ``:at``: what was deleted may be kept into the future."""
+    at = bindparam("at", type_=sa.BigInteger)
+    return sa.case((column > at, column), else_=at)
+
+
 USE_BLOB = Query(
     sa.update(blob_links)
     .where(
@@ -104,14 +112,16 @@ USE_BLOB = Query(
         == sa.select(repositories.c.id).where(repositories.c.name == bindparam("repository")).scalar_subquery(),
         blob_links.c.digest == bindparam("digest"),
     )
-    .values(used_at=bindparam("at"))
+    .values(used_at=_later(blob_links.c.used_at))
 )
 USE_LINK = Query(
     sa.update(blob_links)
     .where(blob_links.c.repository_id == bindparam("repository_id"), blob_links.c.digest == bindparam("digest_"))
-    .values(used_at=bindparam("at"))
+    .values(used_at=_later(blob_links.c.used_at))
 )
-USE_STORED = Query(sa.update(blobs).where(blobs.c.digest == bindparam("digest_")).values(used_at=bindparam("at")))
+USE_STORED = Query(
+    sa.update(blobs).where(blobs.c.digest == bindparam("digest_")).values(used_at=_later(blobs.c.used_at))
+)
 USE_MEMBERS = Query(
     sa.update(blob_links)
     .where(
@@ -123,14 +133,14 @@ USE_MEMBERS = Query(
             )
         ),
     )
-    .values(used_at=bindparam("at"))
+    .values(used_at=_later(blob_links.c.used_at))
 )
 USE_ALL = Query(
     sa.update(blobs)
     .where(
         blobs.c.digest.in_(sa.select(blob_links.c.digest).where(blob_links.c.repository_id == bindparam("repository")))
     )
-    .values(used_at=bindparam("at"))
+    .values(used_at=_later(blobs.c.used_at))
 )
 BLOB_HOLDERS = Query(
     sa.select(repositories.c.name)
@@ -220,8 +230,10 @@ DELETE_LINK = Query(
 class Catalog:
     """The rows of one registry's repositories."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, kept: int = 0) -> None:
+        """`kept`: seconds that the blobs of something deleted stay beyond the collector's grace."""
         self.database = database
+        self._kept = kept * 1_000_000
         insert = database.insert
         self._insert_repository = Query(
             insert(repositories)
@@ -284,6 +296,7 @@ class Catalog:
             digest=bindparam("digest"),
             updated_at=bindparam("at"),
         )
+        self._add_tag = Query(tag.on_conflict_do_nothing(index_elements=["repository_id", "name"]))
         self._put_tag = Query(
             tag.on_conflict_do_update(
                 index_elements=["repository_id", "name"],
@@ -451,15 +464,21 @@ class Catalog:
         await tx.execute(self._put_tag, repository_id=repository_id, name=tag, digest=str(digest), at=now())
         return previous
 
+    async def add_tag(self, tx: Transaction, repository_id: int, tag: str, digest: str) -> bool:
+        """Point a tag that is not there yet at the manifest; whether it was not."""
+        return bool(
+            await tx.execute(self._add_tag, repository_id=repository_id, name=tag, digest=str(digest), at=now())
+        )
+
     async def delete_tag(self, tx: Transaction, repository_id: int, tag: str) -> bool:
         return bool(await tx.execute(DELETE_TAG, repository_id=repository_id, name=tag))
 
-    async def tags_of(self, tx: Transaction, repository_id: int, digest: str) -> list[str]:
+    async def tags_of(self, tx: Database | Transaction, repository_id: int, digest: str) -> list[str]:
         return [row[0] for row in await tx.rows(TAGS_OF, repository_id=repository_id, digest=digest)]
 
     async def delete_manifest(self, tx: Transaction, repository_id: int, digest: str) -> bool:
         """Remove the manifest and, with it, its tags and its part in referrers lists; its blobs stay for a while."""
-        await tx.execute(USE_MEMBERS, repository=repository_id, manifest=digest, at=now())
+        await tx.execute(USE_MEMBERS, repository=repository_id, manifest=digest, at=now() + self._kept)
         return bool(await tx.execute(DELETE_MANIFEST, repository_id=repository_id, digest=digest))
 
     async def unlink_blob(self, tx: Transaction, repository_id: int, digest: str) -> bool:
@@ -501,7 +520,7 @@ class Catalog:
 
     async def delete_repository(self, tx: Transaction, repository_id: int) -> None:
         """Forget the repository and all that hangs on it; bytes stay for others and for the collector."""
-        await tx.execute(USE_ALL, repository=repository_id, at=now())
+        await tx.execute(USE_ALL, repository=repository_id, at=now() + self._kept)
         await tx.execute(DELETE_REPOSITORY, repository_id=repository_id)
 
     async def user_of(self, tx: Transaction, repository_id: int, member: str) -> str | None:

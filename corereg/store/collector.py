@@ -13,7 +13,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from corereg.store.condemned import digest_of
+from corereg.store.condemned import HELD, HOLD_LOCK, digest_of
 from corereg.store.database import Database, Query, Transaction, now
 from corereg.store.schema import (
     blob_links,
@@ -136,12 +136,15 @@ LAST = Query(
                 else_=0,
             )
         ),
-    ).where(blob_links.c.digest == bindparam("digest"))
+    )
+    .select_from(blob_links.join(blobs, blobs.c.digest == blob_links.c.digest))
+    .where(
+        blobs.c.digest == bindparam("digest"),
+        blobs.c.created_at < bindparam("before", type_=sa.BigInteger),
+        blobs.c.used_at < bindparam("before", type_=sa.BigInteger),
+    )
 )
 NAME = Query(sa.select(repositories.c.name).where(repositories.c.id == bindparam("repository_id")))
-HELD = Query(
-    sa.select(collector_holds.c.name).where(collector_holds.c.until > bindparam("at")).order_by(collector_holds.c.name)
-)
 
 
 class DeadLink(msgspec.Struct, frozen=True):
@@ -258,6 +261,8 @@ class Collector:
         return row[0] if row is not None else None
 
     async def hold(self, tx: Transaction, name: str, until: int) -> None:
+        """Once `tx` is committed, no blob is condemned before `until` (or its release)."""
+        await self.database.lock(tx, HOLD_LOCK)
         insert = tx.insert(collector_holds).values(name=name, until=until)
         await tx.execute(insert.on_conflict_do_update(index_elements=["name"], set_={"until": insert.excluded.until}))
         await tx.execute(sa.delete(collector_holds).where(collector_holds.c.until < now()))

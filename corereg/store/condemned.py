@@ -5,7 +5,8 @@ later. So each puts up a flag before it looks for the other's, both under one lo
 into its upload (``uploads.committing``), and goes on only when no row of `condemned` has it; the collector writes such
 a row, and goes on only when no upload has the flag. The bytes are deleted after that, then the row.
 
-The row is a lease. The collector deletes nothing when it has ended; whoever meets it later ends the work.
+The row is a lease. The collector deletes nothing when it has ended; whoever meets it later takes it over and ends the
+work. A row goes only with the lease it was deleted under: one who took it over may still be deleting.
 """
 
 from __future__ import annotations
@@ -18,21 +19,26 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from corereg.store.database import Database, Query, Transaction, now
-from corereg.store.schema import blob_links, blobs, condemned, uploads
+from corereg.store.schema import blob_links, blobs, collector_holds, condemned, uploads
 from corereg.store.storage import BLOBS, STAYING, Stat, Storage, StorageUnavailable
 
 SECOND = 1_000_000
-LEASE = 900 * SECOND
-"""Microseconds one batch may take to be deleted."""
+LEASE = 120 * SECOND
+"""Microseconds one batch may take to be deleted; so long pushes of its digests are put off when its process dies."""
 MARGIN = 60 * SECOND
-"""No deletion begins so shortly before the lease ends: it would still be under way."""
+"""No deletion begins so shortly before the lease ends, and none that failed is repeated so soon: it would still be
+under way."""
+ONE = 15 * SECOND
+"""Microseconds one deletion may take to begin: a push that ends what somebody left takes no longer lease than that."""
 PATIENCE = 10.0
 """Seconds a push waits for the deletion of the bytes it brings."""
 
 OF_DIGEST = Query(
     sa.select(condemned.c.storage_key, condemned.c.leased_until).where(condemned.c.digest == bindparam("digest"))
 )
-DROP = Query(sa.delete(condemned).where(condemned.c.storage_key == bindparam("key")))
+_mine = sa.and_(condemned.c.storage_key == bindparam("key"), condemned.c.leased_until == bindparam("lease"))
+DROP = Query(sa.delete(condemned).where(_mine))
+GIVE_UP = Query(sa.update(condemned).where(_mine).values(leased_until=bindparam("until")))
 UNUSED_BLOB = Query(
     sa.delete(blobs).where(
         blobs.c.digest == bindparam("digest_"),
@@ -47,6 +53,7 @@ CONDEMN = Query(
         storage_key=bindparam("key"), digest=bindparam("digest"), leased_until=bindparam("until")
     )
 )
+HELD = Query(sa.select(collector_holds.c.name).where(collector_holds.c.until > bindparam("at")).limit(1))
 KNOWN_BLOB = Query(sa.select(blobs.c.storage_key).where(blobs.c.digest == bindparam("digest")))
 KNOWN_KEY = Query(sa.select(condemned.c.storage_key).where(condemned.c.storage_key == bindparam("key")))
 COMMITTING = Query(sa.select(uploads.c.id).where(uploads.c.committing == bindparam("digest")))
@@ -79,6 +86,10 @@ def blob_lock(digest: str) -> str:
     return f"corereg blob {digest}"
 
 
+HOLD_LOCK = "corereg collector hold"
+"""Held while blobs are condemned and while a hold is put up: after that nothing is condemned before it ends."""
+
+
 def digest_of(key: str) -> str | None:
     """The digest that a key is made of: ``docker/registry/v2/blobs/sha256/ab/ab12.../data`` -> ``sha256:ab12...``."""
     parts = key.removeprefix(BLOBS).split("/") if key.startswith(BLOBS) else []
@@ -104,10 +115,12 @@ class Condemned:
     async def condemn(self, tx: Transaction, candidates: Sequence[tuple[str, str]], before: int) -> list[Doomed]:
         """Inside `tx`: of the blobs (digest, storage key) those that nobody serves, commits or used since `before`.
 
-        Their rows are gone with the transaction; the caller deletes the bytes.
+        Their rows are gone with the transaction; the caller deletes the bytes. None while a hold is up.
         """
         at = now()
-        found = []
+        found: list[Doomed] = []
+        if await self._held(tx, at):
+            return found
         for digest, key in sorted(candidates):
             await self.database.lock(tx, blob_lock(digest))
             await tx.execute(FENCE, digest=digest, at=at)
@@ -117,46 +130,64 @@ class Condemned:
         return found
 
     async def condemn_orphan(self, tx: Transaction, key: str) -> Doomed | None:
-        """Inside `tx`: bytes that no row knows; None when one does, or an upload is about to."""
+        """Inside `tx`: bytes that no row knows; None when one does, or an upload is about to, or a hold is up."""
         at = now()
         digest = digest_of(key)
+        if await self._held(tx, at):
+            return None
+        await self.database.lock(tx, blob_lock(digest or key))
         if digest is not None:
-            await self.database.lock(tx, blob_lock(digest))
             await tx.execute(FENCE, digest=digest, at=at)
-            known = await tx.row(KNOWN_BLOB, digest=digest)
-            if (known is not None and known[0] == key) or await tx.row(COMMITTING, digest=digest) is not None:
-                return None
-        elif (upload := upload_of(key)) and await tx.row(sa.select(uploads.c.id).where(uploads.c.id == upload)):
-            return None  # its commit may be under way, or be repeated
-        elif await tx.row(sa.select(blobs.c.digest).where(blobs.c.storage_key == key, _elsewhere())) is not None:
-            return None  # asked after the upload: that goes with the transaction which writes this row
-        if await tx.row(KNOWN_KEY, key=key) is not None:
+        # In this order: an upload that has gone since the first question has its blob's row before the second.
+        if await self._arriving(tx, key, digest) or await self._known(tx, key, digest):
             return None
         await tx.execute(CONDEMN, key=key, digest=digest, until=at + LEASE)
         return Doomed(key, digest, at + LEASE)
+
+    async def _held(self, tx: Transaction, at: int) -> bool:
+        await self.database.lock(tx, HOLD_LOCK)
+        return await tx.row(HELD, at=at) is not None
+
+    async def _arriving(self, tx: Transaction, key: str, digest: str | None) -> bool:
+        """Whether an upload may be about to record these bytes."""
+        if digest is not None:
+            return await tx.row(COMMITTING, digest=digest) is not None
+        # The upload that has left them there: its commit may be under way, or be repeated.
+        upload = upload_of(key)
+        return upload is not None and await tx.row(sa.select(uploads.c.id).where(uploads.c.id == upload)) is not None
+
+    async def _known(self, tx: Transaction, key: str, digest: str | None) -> bool:
+        if await tx.row(KNOWN_KEY, key=key) is not None:
+            return True
+        if digest is not None:
+            known = await tx.row(KNOWN_BLOB, digest=digest)
+            return known is not None and known[0] == key
+        return await tx.row(sa.select(blobs.c.digest).where(blobs.c.storage_key == key, _elsewhere())) is not None
 
     async def delete(self, doomed: Doomed, *, younger_than: int | None = None) -> int | None:
         """Delete the bytes; how many there were, or None when they were left: the lease is near its end, or, with
         `younger_than`, they have been written since.
         """
-        stat: Stat | None = None
-        if now() < doomed.until - MARGIN:
-            stat = await self.storage.stat(doomed.key)
-        young = (
-            stat is not None
-            and younger_than is not None
-            and stat.modified is not None
-            and stat.modified * SECOND >= younger_than
-        )
         if now() >= doomed.until - MARGIN:
             return None
-        if not young:
-            await self.storage.delete(doomed.key)
-        await self.database.execute(DROP, key=doomed.key)
-        return None if young else stat.size if stat is not None else 0
+        try:
+            stat = await self.storage.stat(doomed.key)
+            if stat is not None and younger_than is not None and _written(stat) >= younger_than:
+                size = None
+            elif now() >= doomed.until - MARGIN:
+                return None
+            else:
+                await self.storage.delete(doomed.key)
+                size = stat.size if stat is not None else 0
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self.database.execute(GIVE_UP, key=doomed.key, lease=doomed.until, until=now() + MARGIN)
+            raise
+        await self.database.execute(DROP, key=doomed.key, lease=doomed.until)
+        return size
 
     async def expired(self) -> list[Doomed]:
-        """What processes left that died over it, now this one's."""
+        """Some of what processes left that died over it, now this one's."""
         found = []
         for key, digest in await self.database.rows(EXPIRED, at=now()):
             at = now()
@@ -172,14 +203,20 @@ class Condemned:
             while rows := await self.database.rows(OF_DIGEST, digest=digest):
                 for key, until in rows:
                     at = now()
-                    if until < at and await self.database.execute(TAKE, key=key, at=at, until=at + LEASE):
-                        await self.delete(Doomed(key, digest, at + LEASE))
+                    lease = at + MARGIN + ONE
+                    if until < at and await self.database.execute(TAKE, key=key, at=at, until=lease):
+                        await self.delete(Doomed(key, digest, lease))
                 await anyio.sleep(0.02)
             return
         message = (
             f"{digest} is just being removed from the storage by the garbage collection; push it again in a moment."
         )
         raise StorageUnavailable(message)
+
+
+def _written(stat: Stat) -> float:
+    """When the bytes were written, in microseconds since 1970; long ago where the storage does not know."""
+    return 0 if stat.modified is None else stat.modified * SECOND
 
 
 def _elsewhere() -> sa.ColumnElement[bool]:

@@ -7,7 +7,7 @@ Each owner (the core first, then each plugin in the order of the config) has one
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -398,6 +398,15 @@ async def upgrade(database: Database, schemas: Iterable[Schema]) -> None:
     await database.run_sync(lambda connection: _upgrade(connection, wanted))
 
 
+async def upgrade_to(database: Database, schemas: Iterable[Schema], revisions: Mapping[str, str | None]) -> None:
+    """Make every owner's tables as they were at these revisions: for rows that an older release wrote.
+
+    Raises alembic's CommandError for a revision that nobody here knows.
+    """
+    wanted = tuple(schemas)
+    await database.run_sync(lambda connection: _upgrade(connection, wanted, revisions))
+
+
 async def versions(database: Database, schemas: Iterable[Schema]) -> list[Version]:
     """Where every owner's tables stand."""
     wanted = tuple(schemas)
@@ -408,7 +417,9 @@ async def versions(database: Database, schemas: Iterable[Schema]) -> list[Versio
     return found
 
 
-def _upgrade(connection: sa.Connection, schemas: Iterable[Schema]) -> None:
+def _upgrade(
+    connection: sa.Connection, schemas: Iterable[Schema], revisions: Mapping[str, str | None] | None = None
+) -> None:
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtextextended('corereg migrations', 0))")
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'")
@@ -416,7 +427,7 @@ def _upgrade(connection: sa.Connection, schemas: Iterable[Schema]) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     try:
         for schema in schemas:
-            _upgrade_one(connection, schema)
+            _upgrade_one(connection, schema, (revisions or {}).get(schema.name) or "heads")
     except BaseException:
         _end(connection, "rollback")
         raise
@@ -429,7 +440,7 @@ def _end(connection: sa.Connection, how: Literal["commit", "rollback"]) -> None:
     getattr(connection, how)()
 
 
-def _upgrade_one(connection: sa.Connection, schema: Schema) -> None:
+def _upgrade_one(connection: sa.Connection, schema: Schema, revision: str) -> None:
     if schema.migrations is None:
         schema.metadata.create_all(connection, checkfirst=True)
         return
@@ -440,7 +451,7 @@ def _upgrade_one(connection: sa.Connection, schema: Schema) -> None:
     with EnvironmentContext(
         AlembicConfig(),
         known,
-        fn=lambda rev, _: known._upgrade_revs("heads", rev),  # noqa: SLF001 - Alembic has no other door for programs
+        fn=lambda rev, _: known._upgrade_revs(revision, rev),  # noqa: SLF001 - Alembic has no other door for programs
     ) as environment:
         environment.configure(
             connection=connection,

@@ -150,11 +150,10 @@ class Trash:
     async def drop(self, tx: Transaction, ids: Sequence[int]) -> int:
         return await tx.execute(sa.delete(trash).where(trash.c.id.in_(ids)))
 
-    async def empty(self, before: int, limit: int) -> int:
-        """Forget for good what was deleted before that moment, at most `limit`; how many."""
+    async def empty(self, tx: Transaction, before: int, limit: int) -> int:
+        """Inside `tx`: forget for good what was deleted before that moment, at most `limit`; how many."""
         old = sa.select(trash.c.id).where(trash.c.deleted_at < before).order_by(trash.c.deleted_at).limit(limit)
-        async with self.database.transaction(durable=False) as tx:
-            return await tx.execute(sa.delete(trash).where(trash.c.id.in_(old)))
+        return await tx.execute(sa.delete(trash).where(trash.c.id.in_(old)))
 
     async def count(self, before: int) -> int:
         row = await self.database.row(sa.select(sa.func.count()).select_from(trash).where(trash.c.deleted_at < before))

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from benchmark import lists, logins, memory, objects, table
+from benchmark import collect, lists, logins, memory, objects, table
 from benchmark.content import MIB, Content
 from benchmark.counter import Counting
 from benchmark.load import LoadError, Sample
@@ -43,6 +43,8 @@ Measure corereg beside other registries: alternating runs, medians, ratios. Need
   scripts/bench --memory                                     100 uploads and 100 downloads at once
   scripts/bench --lists                                      pages over 10,000 projects, 100,000 repositories and tags
   scripts/bench --logins                                     pulls while sign-ins queue
+  scripts/bench --collect                                    garbage collection over 1,000,000 blobs: seconds, memory
+  scripts/bench --collect --pulls                            pulls beside the collection of 100,000 blobs
   scripts/bench --objects                                    what a pushed blob costs at an S3 server: requests, bytes
 
 A peer NAME that asks for a password gets BENCH_NAME_USER and BENCH_NAME_PASSWORD from the environment.
@@ -95,6 +97,10 @@ def parser(keys: Sequence[str]) -> argparse.ArgumentParser:
     add("--repositories", type=int, default=100_000, help="with --lists: repositories (100000)")
     add("--logins", action="store_true", help="measure pulls beside a queue of sign-ins instead")
     add("--people", type=int, default=600, help="with --logins: users that sign in, over all runs (600)")
+    add("--collect", action="store_true", help="measure garbage collection instead")
+    add("--pulls", action="store_true", help="with --collect: what pulls notice of it")
+    add("--blobs", type=int, metavar="N", help="with --collect: blobs that stay (1000000, with --pulls 100000)")
+    add("--dead", type=int, default=100_000, help="with --collect: blobs that go (100000)")
     add("--objects", action="store_true", help="measure pushes to an S3 server instead; a peer's {s3} is its URL")
     add("--dir", type=Path, help="where the servers keep their data: a local disk (a temporary folder)")
     add("--json", type=Path, metavar="FILE", help="write every figure there too")
@@ -125,6 +131,8 @@ def _chosen(options: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
         return _lists
     if options.objects:
         return _objects
+    if options.collect:
+        return _pulls if options.pulls else _collect
     return _logins if options.logins else _speed
 
 
@@ -277,6 +285,68 @@ def _logins(options: argparse.Namespace) -> int:
     print(table.markdown(columns, lines))  # noqa: T201 - the result
     print(f"\nMedian kept: {kept:.0%}; {options.clients} clients signed in at once; {_conditions(options)}")  # noqa: T201 - the result
     return int(kept < logins.LEAST or longest > logins.LONGEST)
+
+
+def _collect(options: argparse.Namespace) -> int:
+    """A dry run and a collection over a tenth of the rows, then over all: memory must not grow with them."""
+    options.peer, options.peer_command = [], []
+    python = str(Path(_corereg(options.corereg)).with_name("python"))
+    live = options.blobs or 1_000_000
+    lines = []
+    for part in (10, 1):
+        with _targets(options, empty=False) as (target, *_):
+            if target.server is None:
+                raise ValueError("--collect fills the database of a server that is started here")
+            target.server.stop()
+            began = time.monotonic()
+            collect.write(target.server.folder, live // part, options.dead // part)
+            say(f"{(live + options.dead) // part:,} blobs written in {time.monotonic() - began:.0f} s")
+            for dry_run in (True, False):
+                run = collect.process(python, ROOT, "collect", target.server.folder, dry_run=dry_run)
+                found = collect.result(run)
+                say(json.dumps(found))
+                lines.append(
+                    [
+                        "dry run" if dry_run else "collection",
+                        f"{(live + options.dead) // part:,}",
+                        f"{found['blobs']:,}",
+                        f"{found['seconds']:.1f} s",
+                        f"{found['rest'] / 1e6:.0f} MB",
+                        f"{found['peak'] / 1e6:.0f} MB",
+                    ]
+                )
+    columns = ["", "blobs", "of them dead", "time", "memory before", "at most"]
+    print(table.markdown(columns, lines))  # noqa: T201 - the result
+    return 0
+
+
+def _pulls(options: argparse.Namespace) -> int:
+    """Pulls alone and beside a collection, in turn, each on a fresh server."""
+    options.peer, options.peer_command = [], []
+    python = str(Path(_corereg(options.corereg)).with_name("python"))
+    terms = collect.Terms(options.blobs or 100_000, options.dead, options.connections)
+    rounds = []
+    for _ in range(options.repeat):
+        with _targets(options, empty=False) as (target, *_):
+            if target.server is None:
+                raise ValueError("--collect fills the database of a server that is started here")
+            start = partial(collect.process, python, ROOT, "start")
+            rounds.append(collect.beside(target, target.server, start, terms))
+    lines = [
+        [
+            f"{each.alone.rate:,.0f}/s",
+            f"{each.during.rate:,.0f}/s",
+            f"{each.alone.p99:.1f} ms",
+            f"{each.during.p99:.1f} ms",
+            f"{each.during.p99 / each.alone.p99:.1f}",
+            f"{each.seconds:.0f} s",
+        ]
+        for each in rounds
+    ]
+    columns = ["pulls alone", "beside a collection", "99 % alone", "99 % beside", "ratio", f"{terms.dead:,} blobs took"]
+    print(table.markdown(columns, lines))  # noqa: T201 - the result
+    print(f"\n{_conditions(options)}")  # noqa: T201 - the result
+    return int(median(each.during.p99 / each.alone.p99 for each in rounds) > collect.LARGEST_RATIO)
 
 
 def _objects(options: argparse.Namespace) -> int:

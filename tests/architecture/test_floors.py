@@ -29,6 +29,7 @@ FLOORS = {
     "corereg.doctor": 10,
     "corereg.http": 9,  # how it is said
     "corereg.client": 9,  # and heard
+    "corereg.care": 8,  # and looked after
     "corereg.registry": 8,
     "corereg.runner": 8,
     "corereg.session": 7,  # what may be done

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,23 @@ pytestmark = pytest.mark.anyio
 
 SECRET = "Password-of-alice-1"
 Corereg = Callable[..., Result]
-WORDS = ("apply", "artifact", "export-config", "group", "label", "project", "quota", "repo", "robot", "search", "tag")
+WORDS = (
+    "apply",
+    "artifact",
+    "export-config",
+    "gc",
+    "group",
+    "job",
+    "label",
+    "node",
+    "project",
+    "quota",
+    "repo",
+    "robot",
+    "search",
+    "tag",
+    "trash",
+)
 
 
 @pytest.fixture
@@ -154,6 +171,11 @@ async def test_what_was_pushed(corereg: Corereg, docker: RegistryClient) -> None
     assert corereg("search", "copied", "-o", "name").stdout == "goods/copied\n"
     corereg("artifact", "delete", f"{app}:v2", "--yes")
     corereg("artifact", "show", f"{app}:v2", status=3)
+    (deleted, *_) = names(corereg("trash", "list", "--repository", app, "--kind", "manifest", "-o", "name"))
+    assert second.digest in corereg("trash", "restore", deleted).output
+    assert read(corereg("artifact", "show", f"{app}:v2", "--json"))["digest"] == second.digest
+    corereg("trash", "restore", deleted, status=3)
+    corereg("artifact", "delete", f"{app}:v2", "--yes")
     assert (
         "goods/copied"
         in corereg("project", "delete", "goods", "--yes", status=5).stderr
@@ -253,3 +275,58 @@ def test_a_declaration_that_fails_half_way(corereg: Corereg, tmp_path: Path) -> 
     file.write_text("projects: [{name: half, members: []}]\n")
     assert "nothing to do" in corereg("apply", "-f", str(file)).stdout
     corereg("project", "delete", "half", "--yes")
+
+
+def test_jobs_collections_and_nodes(corereg: Corereg) -> None:
+    (node,) = read(corereg("node", "list", "--json"))["items"]
+    assert (node["status"], node["concurrency"] > 0) == ("alive", True)
+    done = corereg("gc", "run", "--dry-run", "--untagged", "--workers", "2", "--wait")
+    assert "Success" in done.stdout
+    number = re.search(r"job (\d+)", done.stdout)
+    assert number is not None
+    job = number[1]
+    shown = read(corereg("gc", "show", job, "--json"))
+    assert json.loads(shown["job_parameters"])["workers"] == 2
+    assert job in names(corereg("gc", "list", "-o", "name"))
+    assert "would take" in corereg("gc", "log", job).stdout
+    assert "would take" in corereg("job", "log", job, "--follow").stdout
+    assert read(corereg("job", "show", job, "--json"))["status"] == "Success"
+    assert names(corereg("job", "list", "--kind", "garbage_collection", "--status", "success", "-o", "name")) == [job]
+    assert "had ended already" in corereg("job", "stop", job).stdout
+    again = read(corereg("job", "retry", job, "--json"))["id"]
+    assert read(corereg("job", "watch", str(again), "--json"))["results"][0]["blobs"] == 0
+    corereg("job", "show", "999999", status=3)
+    corereg("job", "watch", "999999", status=3)
+    corereg("job", "start", "nothing", status=3)
+    corereg("gc", "run", "--workers", "11", status=2)
+    corereg("job", "pause", "garbage_collection")
+    waits = str(read(corereg("gc", "run", "--json"))["id"])
+    queues = {each["job_type"]: each for each in read(corereg("job", "queues", "--json"))["items"]}
+    assert (queues["GARBAGE_COLLECTION"]["paused"], queues["GARBAGE_COLLECTION"]["count"]) == (True, 1)
+    corereg("gc", "stop", waits)
+    assert "Stopped" in corereg("job", "watch", waits, status=1).stdout
+    corereg("job", "resume", "all")
+    assert "only by hand" in corereg("gc", "schedule").stdout
+    corereg("gc", "schedule", "0 30 2 * * *", "--untagged")
+    assert "0 30 2 * * *" in corereg("gc", "schedule").stdout
+    corereg("gc", "schedule", "0 30 2", status=2)
+    found = {each["vendor_type"]: each for each in read(corereg("job", "schedules", "--json"))["items"]}
+    assert len(found["GARBAGE_COLLECTION"]["next_runs"]) == 5
+    corereg("gc", "schedule", "never")
+    corereg("job", "schedule", "housekeeping", "0 15 * * * *")
+
+
+def test_ctrl_c_ends_the_following_and_not_the_job(corereg: Corereg, monkeypatch: pytest.MonkeyPatch) -> None:
+    corereg("job", "pause", "housekeeping")
+    job = str(read(corereg("job", "start", "housekeeping", "--json"))["id"])
+
+    def interrupted(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("time.sleep", interrupted)
+        done = corereg("job", "watch", job, status=130)
+    assert f"job {job} goes on" in done.stderr
+    assert read(corereg("job", "show", job, "--json"))["status"] == "Pending"
+    corereg("job", "resume", "housekeeping")
+    assert "Success" in corereg("job", "watch", job).stdout

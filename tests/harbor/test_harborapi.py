@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
+import anyio
 import pytest
 from harborapi import HarborAsyncClient
-from harborapi.exceptions import Conflict, Forbidden, NotFound, PreconditionFailed, StatusError, Unauthorized
+from harborapi.exceptions import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    NotFound,
+    PreconditionFailed,
+    StatusError,
+    Unauthorized,
+    UnprocessableEntity,
+)
 from harborapi.models import (
     Configurations,
     Label,
@@ -15,12 +25,14 @@ from harborapi.models import (
     QuotaUpdateReq,
     Repository,
     RobotCreate,
+    Schedule,
+    ScheduleObj,
     Tag,
     UserCreationReq,
     UserGroup,
     UserProfile,
 )
-from harborapi.models.models import Access, ResourceList, RobotPermission
+from harborapi.models.models import Access, ResourceList, RobotPermission, Type
 
 from corereg.testing.client import OCI_CONFIG, Content, Credentials, RegistryClient, blob, image
 from corereg.testing.serving import ADMINISTRATOR, PASSWORD, Served
@@ -276,3 +288,55 @@ async def test_configuration_and_system(admin: HarborAsyncClient, login: Callabl
     wrong = login(secret="wrong password 1")
     with pytest.raises(StatusError):
         await wrong.get_config()
+
+
+async def test_garbage_collection_and_its_job(
+    admin: HarborAsyncClient, login: Callable[..., HarborAsyncClient]
+) -> None:
+    await user(admin, "gina")
+    with pytest.raises(Forbidden):
+        await login("gina", SECRET).get_gc_jobs()
+    assert (await admin.get_gc_schedule()).schedule is None
+    daily = Schedule(schedule=ScheduleObj(type=Type.daily, cron="0 0 0 * * *"), parameters={"delete_untagged": True})
+    await admin.create_gc_schedule(daily)
+    found = (await admin.get_gc_schedule()).schedule
+    assert found is not None
+    assert (found.type, found.cron) == (Type.daily, "0 0 0 * * *")
+    await admin.update_gc_schedule(Schedule(schedule=ScheduleObj(type=Type.none)))
+    assert (await admin.get_gc_schedule()).schedule is None
+    with pytest.raises(BadRequest):
+        await admin.create_gc_schedule(Schedule(schedule=ScheduleObj(type=Type.manual), parameters={"workers": 11}))
+
+    manual = Schedule(schedule=ScheduleObj(type=Type.manual), parameters={"dry_run": True, "workers": 2})
+    location = await admin.create_gc_schedule(manual)
+    number = int(location.removeprefix("/api/v2.0/system/gc/"))
+    with anyio.fail_after(60):
+        while (job := await admin.get_gc_job(number)).job_status != "Success":
+            assert job.job_status in {"Pending", "Running"}
+            await anyio.sleep(0.1)
+    assert (job.job_name, job.job_kind, job.deleted) == ("GARBAGE_COLLECTION", "MANUAL", False)
+    assert '"dry_run":true' in (job.job_parameters or "")
+    assert [each.id for each in await admin.get_gc_jobs(sort="-id", page_size=1, limit=1)] == [number]
+    log = await admin.get_gc_log(number)
+    assert any("would take" in line for line in log)
+    with pytest.raises(NotFound):
+        await admin.get_gc_job(999_999)
+
+
+async def test_the_job_service_as_it_is_asked(admin: HarborAsyncClient) -> None:
+    """harborapi has no words for these: its transport carries them."""
+    pools = await admin.get("/jobservice/pools")
+    assert [pool["worker_pool_id"] for pool in pools]
+    assert await admin.get("/jobservice/pools/all/workers") == []
+    await admin.put("/jobservice/queues/GARBAGE_COLLECTION", json={"action": "pause"})
+    queues = {each["job_type"]: each for each in await admin.get("/jobservice/queues")}
+    assert queues["GARBAGE_COLLECTION"]["paused"]
+    location = await admin.create_gc_schedule(Schedule(schedule=ScheduleObj(type=Type.manual)))
+    number = int(location.rpartition("/")[2])
+    assert (await admin.get_gc_job(number)).job_status == "Pending"
+    await admin.put("/jobservice/queues/GARBAGE_COLLECTION", json={"action": "stop"})
+    assert (await admin.get_gc_job(number)).job_status == "Stopped"
+    await admin.put("/jobservice/queues/all", json={"action": "resume"})
+    assert (await admin.get("/schedules/all/paused")) == {"paused": False}
+    with pytest.raises(UnprocessableEntity):
+        await admin.put("/jobservice/queues/all", json={"action": "dance"})

@@ -77,6 +77,13 @@ async def known(harbor: Served) -> Mapping[str, Any]:
             "mid": made("/projects/library/members", {"role_id": 3, "member_user": {"username": "known"}}),
             "quota_id": admin.get("/quotas").json()[0]["id"],
             "role_id": 1,
+            "pool_id": "all",
+            "job_id": "1",
+            "job_type": "all",
+            "kind": "HOUSEKEEPING",
+            "gc_id": made("/system/gc/schedule", {"schedule": {"type": "Manual"}}),
+            "execution_id": made("/jobs", {"kind": "HOUSEKEEPING"}),
+            "task_id": 1,
         }
 
 

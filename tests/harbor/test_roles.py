@@ -77,6 +77,28 @@ TRIES = [
     Try("robot", "read", "GET", "/robots/{robot}"),
     Try("robot", "create", "POST", "/robots", ROBOT),
 ]
+GC = "/system/gc"
+NEVER = {"schedule": {"type": "None"}}
+OF_THE_SYSTEM = [
+    Try("jobservice-monitor", "list", "GET", "/jobservice/pools"),
+    Try("jobservice-monitor", "list", "GET", "/jobservice/pools/all/workers"),
+    Try("jobservice-monitor", "list", "GET", "/jobservice/queues"),
+    Try("jobservice-monitor", "list", "GET", "/jobservice/jobs/999999/log"),
+    Try("jobservice-monitor", "stop", "PUT", "/jobservice/jobs/999999"),
+    Try("jobservice-monitor", "stop", "PUT", "/jobservice/queues/GARBAGE_COLLECTION", {"action": "resume"}),
+    Try("jobservice-monitor", "list", "GET", "/schedules"),
+    Try("jobservice-monitor", "list", "GET", "/schedules/all/paused"),
+    Try("garbage-collection", "list", "GET", GC),
+    Try("garbage-collection", "read", "GET", f"{GC}/999999"),
+    Try("garbage-collection", "read", "GET", f"{GC}/999999/log"),
+    Try("garbage-collection", "stop", "PUT", f"{GC}/999999"),
+    Try("garbage-collection", "read", "GET", f"{GC}/schedule"),
+    Try("garbage-collection", "create", "POST", f"{GC}/schedule", NEVER),
+    Try("garbage-collection", "update", "PUT", f"{GC}/schedule", NEVER),
+    Try("jobservice-monitor", "list", "GET", "/jobs"),
+    Try("jobservice-monitor", "list", "GET", "/nodes"),
+]
+"""What is no project's: no role in one opens it."""
 
 
 @dataclass
@@ -187,6 +209,45 @@ async def test_every_word_of_the_protocol(world: World, images: None, who: str, 
     for action, status in found.items():
         allowed = may(who, project, "repository", action)
         assert (status not in {401, 403}) if allowed else (status in refused), (action, status)
+
+
+# ---- the system ----
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("who", WHO)
+async def test_no_role_in_a_project_opens_the_system(world: World, who: str) -> None:
+    wrong = []
+    with world.api(who) as client:
+        for each in OF_THE_SYSTEM:
+            status = world.ask(client, each, "public").status_code
+            assert status < 500, each
+            expected = {"administrator": {200, 201, 404}, "anonymous": {401}}.get(who, {403})
+            if status not in expected:
+                wrong.append((each.method, each.path, status))
+    assert not wrong
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("resource", "action"),
+    list(dict.fromkeys((each.resource, each.action) for each in OF_THE_SYSTEM)),
+    ids=lambda word: word,
+)
+async def test_a_robot_of_the_system_with_one_right_has_that_one(world: World, resource: str, action: str) -> None:
+    permission = {"kind": "system", "namespace": "/", "access": [{"resource": resource, "action": action}]}
+    robot = {"name": f"{resource}-{action}", "level": "system", "duration": 1, "permissions": [permission]}
+    with world.api("administrator") as admin:
+        answer = admin.post("/robots", json=robot)
+    assert answer.status_code == 201, answer.text
+    made = answer.json()
+    wrong = []
+    with httpx2.Client(base_url=f"{world.url}/api/v2.0", auth=(made["name"], made["secret"]), timeout=30) as client:
+        for each in OF_THE_SYSTEM:
+            status = world.ask(client, each, "public").status_code
+            if (status == 403) is ((each.resource, each.action) == (resource, action)):
+                wrong.append((each.method, each.path, status))
+    assert not wrong
 
 
 # ---- robots ----

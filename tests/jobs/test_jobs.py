@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
+import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -139,7 +140,7 @@ async def test_an_execution_of_many_tasks_fails_when_one_does(tmp_path: Path) ->
     async with working(tmp_path, work) as registry:
         execution = await ended(registry, await start(registry, tasks=[{"n": n} for n in range(10)]))
         assert (execution.status, execution.message) == ("Error", "three does not work")
-        assert await registry.history.counts(execution.id) == {"Success": 9, "Error": 1}
+        assert await registry.history.counts([execution.id]) == {execution.id: {"Success": 9, "Error": 1}}
         assert len([e for e in await registry.journal.events() if e.kind == "job.end"]) == 1
 
 
@@ -158,7 +159,8 @@ async def test_tasks_may_add_tasks(tmp_path: Path) -> None:
 
     async with working(tmp_path, work) as registry:
         execution = await ended(registry, await start(registry, {"split": 5}))
-        assert (execution.status, await registry.history.counts(execution.id)) == ("Success", {"Success": 6})
+        assert execution.status == "Success"
+        assert await registry.history.counts([execution.id]) == {execution.id: {"Success": 6}}
 
 
 # ---- stop ----
@@ -179,7 +181,7 @@ async def test_stop_stops_what_runs_and_what_waits(tmp_path: Path) -> None:
         await registry.session().stop_job(execution)
         found = await ended(registry, execution)
         assert (found.status, found.stopping) == ("Stopped", True)
-        assert await registry.history.counts(execution) == {"Stopped": 3}
+        assert await registry.history.counts([execution]) == {execution: {"Stopped": 3}}
         assert "job.stop" in {event.kind for event in await registry.journal.events()}
 
 
@@ -498,6 +500,43 @@ async def test_schedules_that_make_no_sense_are_refused(tmp_path: Path, form: st
     async with working(tmp_path, work, slots=0) as registry:
         with pytest.raises(BadRequest):
             await registry.session().schedule_job("WORK", needs=START, form=form, cron=cron)
+
+
+class Options(msgspec.Struct):
+    dry_run: bool = False
+    workers: Annotated[int, msgspec.Meta(ge=1, le=10)] | None = None
+
+
+async def test_parameters_are_checked_before_anything_starts(tmp_path: Path) -> None:
+    """Above all one that is mistyped: `dryrun` is no reason to do it in earnest."""
+
+    async def work(task: Task) -> None:
+        pass
+
+    async with working(tmp_path, work, slots=0, parameters=Options) as registry:
+        session = registry.session()
+        for wrong in ({"dryrun": True}, {"dry_run": "perhaps"}, {"workers": 11}, {"workers": 0}):
+            with pytest.raises(BadRequest):
+                await session.start_job("WORK", wrong, needs=START)
+            with pytest.raises(BadRequest):
+                await session.schedule_job("WORK", needs=START, form="Daily", parameters=wrong)
+        assert (await registry.history.executions(ALL, kind="WORK"))[1] == 0
+        assert await registry.schedules.find("WORK") is None
+        started = await session.start_job("WORK", {"dry_run": "true"}, needs=START)
+        found = await registry.history.execution(started.execution_id)
+        assert found is not None
+        assert found.parameters == {"dry_run": True}
+
+
+async def test_a_cron_beside_the_name_of_a_form_is_what_counts(tmp_path: Path) -> None:
+    async def work(task: Task) -> None:
+        pass
+
+    async with working(tmp_path, work, slots=0) as registry:
+        await registry.session().schedule_job("WORK", needs=START, form="Daily", cron="0 30 2 * * *")
+        found = await registry.schedules.find("WORK")
+        assert found is not None
+        assert (found.form, found.cron) == ("Daily", "0 30 2 * * *")
 
 
 def test_cron_knows_six_fields_in_utc() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from corereg.store.jobs.cron import Cron
 from corereg.store.jobs.history import History
-from corereg.store.jobs.kinds import Failed, Job, Task
+from corereg.store.jobs.kinds import Failed, Job, Task, Told
 from corereg.store.jobs.queue import CHANNEL, Lost, Queue
 from corereg.store.jobs.records import (
     ENDED,
@@ -50,4 +50,5 @@ __all__ = [
     "Status",
     "Task",
     "TaskRecord",
+    "Told",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 import sqlalchemy as sa
@@ -21,7 +21,7 @@ EXECUTION_FIELDS: Fields = {
     "vendor_type": job_executions.c.kind,
     "vendor_id": job_executions.c.vendor_id,
     "status": job_executions.c.status,
-    "trigger": job_executions.c.started_by,
+    "trigger": sa.func.upper(job_executions.c.started_by),
     "operator": job_executions.c.operator,
     "creation_time": job_executions.c.created_at,
     "update_time": job_executions.c.updated_at,
@@ -89,6 +89,16 @@ class History:
         rows, total = await page(self.database, select, listing, TASK_FIELDS, job_tasks.c.id)
         return [_task(row) for row in rows], total
 
+    async def first_tasks(self, executions: Collection[int]) -> dict[int, TaskRecord]:
+        """The first task of each execution: of most kinds the only one."""
+        firsts = (
+            sa.select(sa.func.min(job_tasks.c.id))
+            .where(job_tasks.c.execution_id.in_(executions))
+            .group_by(job_tasks.c.execution_id)
+        )
+        rows = await self.database.rows(sa.select(*_TASK).where(job_tasks.c.id.in_(firsts))) if executions else []
+        return {task.execution_id: task for task in map(_task, rows)}
+
     async def running(self) -> list[TaskRecord]:
         """Every task that a process is at work on."""
         rows = await self.database.rows(
@@ -96,14 +106,17 @@ class History:
         )
         return [_task(row) for row in rows]
 
-    async def counts(self, execution: int) -> dict[str, int]:
-        """How many tasks of an execution have which status."""
-        rows = await self.database.rows(
-            sa.select(job_tasks.c.status, sa.func.count())
-            .where(job_tasks.c.execution_id == execution)
-            .group_by(job_tasks.c.status)
+    async def counts(self, executions: Collection[int]) -> dict[int, dict[str, int]]:
+        """How many tasks of each execution have which status."""
+        found: dict[int, dict[str, int]] = {execution: {} for execution in executions}
+        select = (
+            sa.select(job_tasks.c.execution_id, job_tasks.c.status, sa.func.count())
+            .where(job_tasks.c.execution_id.in_(executions))
+            .group_by(job_tasks.c.execution_id, job_tasks.c.status)
         )
-        return {row[0]: int(row[1]) for row in rows}
+        for execution, status, count in await self.database.rows(select) if executions else []:
+            found[execution][status] = int(count)
+        return found
 
     async def log(self, task: int, *, after: int = 0, limit: int = 1000) -> list[LogLine]:
         """Lines of a task's log with a number above `after`, oldest first."""

@@ -37,7 +37,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     once, over all nodes. `single` makes two starts for one `vendor_id` the same while the first goes on. `schedule` (a
     cron of six fields, UTC) is when it starts by itself where nobody chose another time. `keep` bounds the executions
     remembered for each `vendor_id`; None is the configuration's ``[jobs] keep``. A `quiet` job is bookkeeping: the
-    journal hears nothing of it when its schedule starts it and all goes well.
+    journal hears nothing of it when its schedule starts it and all goes well. `parameters` is the Struct that the
+    parameters of a start or a schedule must make; None takes whatever is given, for a job that only code starts.
     """
 
     kind: str
@@ -51,10 +52,31 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     schedule: str | None = None
     keep: int | None = None
     quiet: bool = False
+    parameters: type[msgspec.Struct] | None = None
 
     def __post_init__(self) -> None:
         if self.schedule is not None:
             Cron(self.schedule)
+
+    def checked(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The parameters as the job's own Struct has them. Raises ValueError with a sentence.
+
+        One that is not known is refused: who mistypes `dry_run` must not be understood as having left it out.
+        """
+        if self.parameters is None:
+            return parameters
+        known = self.parameters.__struct_fields__
+        strange = sorted(str(name)[:60] for name in set(parameters) - set(known))
+        if strange:
+            message = f"{self.kind} has no parameter {', '.join(strange)}; it has {', '.join(known) or 'none'}"
+            raise ValueError(message)
+        try:
+            found = msgspec.convert(parameters, self.parameters, strict=False)
+        except msgspec.ValidationError as error:
+            message = f"parameters of {self.kind}: {error}"
+            raise ValueError(message) from None
+        made: dict[str, Any] = msgspec.to_builtins(found)
+        return {name: value for name, value in made.items() if value is not None}
 
     def pause(self, attempts: int) -> float:
         """Seconds to wait after the given number of tries."""

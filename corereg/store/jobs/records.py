@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from corereg.store.jobs.cron import Cron
+
 Status = Literal["Pending", "Scheduled", "Running", "Success", "Error", "Stopped"]
 """Harbor's words. ``Pending`` waits for a free process, ``Scheduled`` for the next try; the last three are final."""
 ENDED: tuple[Status, ...] = ("Success", "Error", "Stopped")
@@ -99,6 +101,12 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     next_at: int | None
     created_at: int
     updated_at: int
+
+    def runs(self, count: int) -> list[int]:
+        """The next `count` times it comes, the one that is due among them; fewer where the cron comes to its end."""
+        if self.next_at is None:
+            return []
+        return [self.next_at, *Cron(self.cron).next(self.next_at, count - 1)]
 
 
 class QueueState(msgspec.Struct, frozen=True):

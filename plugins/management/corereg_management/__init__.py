@@ -35,10 +35,11 @@ class Management:
 
     @hookimpl
     def provide_commands(self) -> Sequence[click.Command]:
-        from corereg_management import commands, declarative
+        from corereg_management import commands, declarative, job_commands, trash_commands
 
         nouns = (commands.repo_group, commands.tag_group, commands.artifact_group, commands.settings_group)
-        return [*nouns, commands.search, declarative.apply, declarative.export_config]
+        work = (job_commands.job_group, job_commands.gc_group, job_commands.node_group, trash_commands.trash_group)
+        return [*nouns, *work, commands.search, declarative.apply, declarative.export_config]
 
     @hookimpl
     def provide_schema(self) -> Schema:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -169,11 +169,20 @@ class Component(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str = ""
 
 
+class NodeState(msgspec.Struct, frozen=True, kw_only=True):
+    """A process: ``alive``, ``draining`` (it is about to end), or ``silent`` (not heard of for half a minute)."""
+
+    id: str
+    status: Literal["alive", "draining", "silent"]
+    heartbeat_at: str
+
+
 class Health(msgspec.Struct, frozen=True):
-    """Healthy when all of its components are."""
+    """Healthy when all of its components are. `nodes` are the processes; a silent one makes nobody ill."""
 
     status: str
     components: list[Component]
+    nodes: list[NodeState] = []
 
 
 class Icon(msgspec.Struct, frozen=True, rename={"content_type": "content-type"}):

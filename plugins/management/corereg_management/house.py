@@ -15,10 +15,14 @@ from corereg_management.content import Content
 from corereg_management.places import Places
 from corereg_management.readmodel import ReadModel
 from corereg_management.routes.artifacts import ArtifactRoutes
+from corereg_management.routes.collection import CollectionRoutes
 from corereg_management.routes.explorer import ExplorerRoutes
+from corereg_management.routes.jobs import JobRoutes
+from corereg_management.routes.jobservice import JobServiceRoutes
 from corereg_management.routes.repositories import RepositoryRoutes
 from corereg_management.routes.search import SearchRoutes
 from corereg_management.routes.system import SystemRoutes
+from corereg_management.routes.trash import TrashRoutes
 from corereg_management.switches import READ_ONLY, TokenLifetime, refusal_of
 
 log = logging.getLogger(__name__)
@@ -42,6 +46,10 @@ class House:
             *ArtifactRoutes(Artifacts(registry, self._attributes), Additions(registry, content)).routes(),
             *SearchRoutes(registry, self._places, content).routes(),
             *SystemRoutes(registry).routes(),
+            *JobServiceRoutes(registry).routes(),
+            *CollectionRoutes(registry).routes(),
+            *JobRoutes(registry).routes(),
+            *TrashRoutes(registry).routes(),
             *ExplorerRoutes(registry).routes(),
         ]
 

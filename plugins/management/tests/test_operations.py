@@ -8,6 +8,7 @@ from collections import Counter
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -25,7 +26,7 @@ class NoStorage:
 
     @hookimpl
     def provide_storage(self, url: str) -> Any:
-        return object()
+        return MagicMock()
 
 
 def shape(method: str, path: str) -> tuple[str, str]:

@@ -112,8 +112,10 @@ async def test_health_tells_what_is_ill_and_not_where_it_lies(as_nobody, monkeyp
 )
 async def test_health_of_jobs_and_readers(as_nobody, monkeypatch, name, method, given, error) -> None:
     class Silent:
+        id = "a process"
         alive = False
         slots = 4
+        seen_at = 0
 
     async def answer() -> object:
         return [Silent()] if given == ["silent"] else given

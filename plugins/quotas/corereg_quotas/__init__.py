@@ -14,7 +14,7 @@ import click
 from corereg import hookimpl
 
 if TYPE_CHECKING:
-    from corereg import Event, Namespace, Operation, Refusal, Registry, Route, Schema, Setting, Transaction
+    from corereg import Event, Job, Namespace, Operation, Refusal, Registry, Route, Schema, Setting, Transaction
     from corereg_quotas.quotas import Quotas as Ledger
 
 __all__ = ["Quotas"]
@@ -66,6 +66,21 @@ class Quotas:
 
         self._ledger = Ledger(registry)
         return QuotaRoutes(registry, self._ledger).routes()
+
+    @hookimpl
+    def provide_jobs(self, registry: Registry) -> Sequence[Job]:
+        from corereg import Job
+        from corereg_quotas.recount import KIND, RecountOptions, recount
+
+        return [
+            Job(
+                kind=KIND,
+                title="Count anew what namespaces hold",
+                handler=lambda task: recount(self._ledger, task),
+                single=True,
+                parameters=RecountOptions,
+            )
+        ]
 
     @hookimpl
     def provide_commands(self) -> Sequence[click.Command]:

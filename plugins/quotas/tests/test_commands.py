@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import anyio
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
-from corereg import Registry
+from corereg import Action, Registry
 from corereg_quotas import Quotas
 from corereg_quotas.schema import counters
 
@@ -59,6 +60,35 @@ def test_nothing_to_do(run: Any, corereg: Corereg, projects: Projects) -> None:
     for options in ([], ["--check"]):
         done = corereg("reconcile", *options)
         assert (done.exit_code, done.stdout) == (0, "every namespace is counted right\n")
+
+
+def test_the_job_mends_what_somebody_changed_by_hand(
+    run: Any, corereg: Corereg, projects: Projects, make_registry: Callable[..., Registry]
+) -> None:
+    async def spoil(registry: Registry) -> None:
+        await projects.create(registry, "demo")
+        await push_blob(registry.session(), "demo/app", b"x")
+        async with registry.database.transaction() as tx:
+            await tx.execute(sa.update(counters).where(counters.c.namespace == "demo").values(used=7))
+
+    async def refreshed(parameters: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        async with make_registry() as registry:
+            started = await registry.session().start_job("QUOTA_REFRESH", parameters, needs=Action("quota", "update"))
+            with anyio.fail_after(30):
+                while True:
+                    task = (await registry.history.first_tasks([started.execution_id]))[started.execution_id]
+                    if task.status in {"Success", "Error", "Stopped"}:
+                        break
+                    await anyio.sleep(0.02)
+            return task.result, [line.line for line in await registry.history.log(task.id)]
+
+    run(spoil)
+    result, said = asyncio.run(refreshed({"check": True}))
+    assert result == {"wrong": 1, "mended": 0}
+    assert said == ["demo is counted with 7 bytes, and holds 1 bytes", "1 counters are wrong"]
+    assert corereg("reconcile", "--check").exit_code == 9, "it was only looked at"
+    assert asyncio.run(refreshed({}))[0] == {"wrong": 1, "mended": 1}
+    assert corereg("reconcile", "--check").exit_code == 0
 
 
 def test_counters_that_somebody_changed_by_hand(run: Any, corereg: Corereg, projects: Projects) -> None:

@@ -19,6 +19,7 @@ from corereg import (
     BadRequest,
     DatabaseError,
     Missing,
+    Node,
     Registry,
     Request,
     Response,
@@ -32,6 +33,7 @@ from corereg import (
 )
 from corereg_management import documents
 from corereg_management.documents import rfc3339
+from corereg_management.job_documents import node_document
 from corereg_management.switches import BANNER, READ_ONLY
 
 API = "/api/v2.0"
@@ -64,7 +66,7 @@ class SystemRoutes:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._looked_at = 0
-        self._health = documents.Health("healthy", [])
+        self._health = documents.Health("healthy", [], [])
         self._looking = anyio.Lock()
 
     def routes(self) -> Sequence[Route]:
@@ -116,30 +118,34 @@ class SystemRoutes:
 
     async def _look(self) -> documents.Health:
         found = {"core": "", "database": "", "registry": "", "jobservice": "", "journal": ""}
+        nodes: Sequence[Node] = []
         if not await self._database_answers():
             found |= dict.fromkeys(("database", "jobservice", "journal"), "the database does not answer")
         else:
-            found["jobservice"] = await self._jobs_run()
+            found["jobservice"], nodes = await self._jobs_run()
             found["journal"] = await self._journal_is_read()
         if not await self._storage_answers():
             found["registry"] = "the storage does not answer"
         components = [
             documents.Component(name, "unhealthy" if error else "healthy", error) for name, error in found.items()
         ]
-        return documents.Health("unhealthy" if any(found.values()) else "healthy", components)
+        return documents.Health(
+            "unhealthy" if any(found.values()) else "healthy", components, [node_document(node) for node in nodes]
+        )
 
     async def _database_answers(self) -> bool:
         with anyio.move_on_after(PATIENCE):
             return await self._registry.ready()
         return False
 
-    async def _jobs_run(self) -> str:
-        """What is wrong with the processes that run jobs; a registry that has just begun has told of none."""
+    async def _jobs_run(self) -> tuple[str, Sequence[Node]]:
+        """What is wrong with the processes that run jobs, and all of them; a registry that has just begun has none."""
         try:
             nodes = await self._registry.nodes.all()
         except DatabaseError:
-            return "the database does not answer"
-        return "" if not nodes or any(node.alive and node.slots for node in nodes) else "no process runs jobs"
+            return "the database does not answer", []
+        works = not nodes or any(node.alive and node.slots for node in nodes)
+        return "" if works else "no process runs jobs", nodes
 
     async def _journal_is_read(self) -> str:
         """What is wrong with those that read the journal: audit, quotas, webhooks."""

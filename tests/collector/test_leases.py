@@ -1,0 +1,182 @@
+"""Who may delete what, and for how long: deaths, failures, holds, and answers that come in the wrong order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+import pytest
+import sqlalchemy as sa
+
+from corereg import Registry, Session, StorageUnavailable, Transaction, now
+from corereg.session import CollectOptions
+from corereg.store.condemned import LEASE, MARGIN, Doomed
+from corereg.store.schema import blob_links, blobs, condemned
+from corereg.store.work import Silent
+from corereg.testing.registry import scratch
+
+from .pushing import check_clean, check_whole, chunks, digest_of, keys_of, pulled, push_blob
+
+pytestmark = pytest.mark.anyio
+
+NOW = CollectOptions(grace=0)
+
+
+@pytest.fixture
+async def registry(tmp_path: Path) -> AsyncIterator[Registry]:
+    async with scratch(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def session(registry: Registry) -> Session:
+    return registry.session()
+
+
+async def condemn(registry: Registry, data: bytes) -> Doomed:
+    """What a collector that is about to delete these bytes holds in its hands."""
+    await push_blob(registry.session(), "demo/given-up", data)
+    digest = str(digest_of(data))
+    async with registry.database.transaction() as tx:
+        await tx.execute(sa.delete(blob_links).where(blob_links.c.digest == digest))
+        row = await tx.row(sa.select(blobs.c.storage_key).where(blobs.c.digest == digest))
+        assert row is not None
+        (doomed,) = await registry.house.condemned.condemn(tx, [(digest, row[0])], now() + 1)
+    return doomed
+
+
+async def leases(registry: Registry) -> list[int]:
+    return [row[0] for row in await registry.database.rows(sa.select(condemned.c.leased_until))]
+
+
+async def expire(registry: Registry) -> None:
+    async with registry.database.transaction() as tx:
+        await tx.execute(sa.update(condemned).values(leased_until=now() - 1))
+
+
+async def test_who_was_overtaken_does_not_say_that_it_is_over(registry: Registry) -> None:
+    """One collector is slow, another took its lease over and deletes: a push that came between them would be lost."""
+    slow = await condemn(registry, b"slow")
+    await expire(registry)
+    (mine,) = await registry.house.condemned.expired()
+    assert await registry.house.condemned.delete(slow) == 4
+    assert await leases(registry) == [mine.until], "the other one is still at it"
+    assert await registry.house.condemned.delete(mine) == 0
+    await check_clean(registry)
+
+
+@pytest.mark.parametrize("method", ["stat", "delete"])
+async def test_pushes_need_not_wait_long_for_what_a_storage_refused(
+    registry: Registry, session: Session, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    doomed = await condemn(registry, b"stubborn")
+
+    async def refuses(_key: str) -> None:
+        message = "the store is away."
+        raise StorageUnavailable(message)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registry.storage, method, refuses)
+        with pytest.raises(StorageUnavailable):
+            await registry.house.condemned.delete(doomed)
+    (until,) = await leases(registry)
+    assert now() < until <= now() + MARGIN, "a deletion that is still under way may come late, but not later"
+    await expire(registry)
+    upload = await session.start_upload("demo/app")
+    await session.finish_upload(upload, digest_of(b"stubborn"), chunks(b"stubborn"))
+    assert await pulled(session, "demo/app", b"stubborn")
+
+
+async def test_a_cancelled_deletion_is_given_up(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    doomed = await condemn(registry, b"endless")
+    began = asyncio.Event()
+
+    async def hangs(_key: str) -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(registry.storage, "delete", hangs)
+    async with anyio.create_task_group() as group:
+        group.start_soon(registry.house.condemned.delete, doomed)
+        await began.wait()
+        group.cancel_scope.cancel()
+    (until,) = await leases(registry)
+    assert until < doomed.until
+
+
+async def test_more_leftovers_than_one_look_finds_are_all_finished(registry: Registry, session: Session) -> None:
+    async with registry.database.transaction() as tx:
+        for number in range(230):
+            key = f"docker/registry/v2/blobs/sha256/00/00{number:062}/data"
+            await tx.execute(
+                sa.insert(condemned).values(storage_key=key, digest=f"sha256:00{number:062}", leased_until=0)
+            )
+    await session.collect(Silent(), NOW)
+    assert await leases(registry) == []
+
+
+async def test_a_hold_that_comes_in_the_middle_keeps_what_is_not_condemned_yet(
+    registry: Registry, session: Session
+) -> None:
+    """The collector has looked for holds already when the backup puts its own up."""
+    await push_blob(session, "demo/app", b"held")
+    async with registry.database.transaction() as tx:
+        await tx.execute(sa.delete(blob_links))
+    row = await registry.database.row(sa.select(blobs.c.digest, blobs.c.storage_key))
+    assert row is not None
+    await session.hold_collection("backup", 60)
+    async with registry.database.transaction() as tx:
+        assert await registry.house.condemned.condemn(tx, [(row[0], row[1])], now() + 1) == []
+        assert await registry.house.condemned.condemn_orphan(tx, "docker/registry/v2/blobs/sha256/ab/abcd/data") is None
+    await session.release_collection("backup")
+    assert (await session.collect(Silent(), NOW)).blobs == 1
+
+
+async def test_a_hold_ends_by_itself(registry: Registry, session: Session) -> None:
+    """Whoever put it up has died."""
+    await push_blob(session, "demo/app", b"held")
+    await session.hold_collection("backup", -1)
+    assert (await session.collect(Silent(), NOW)).blobs == 1
+
+
+async def test_bytes_whose_rows_come_between_two_questions_are_no_orphans(registry: Registry, session: Session) -> None:
+    """On PostgreSQL each question sees what was committed before it: the upload's row goes as the blob's comes. Whoever
+    asks for the blob first and the upload then sees neither.
+    """
+    upload = await session.start_upload("demo/app")
+    committed = await registry.uploads.finish(upload, digest_of(b"just now"), chunks(b"just now"))
+
+    class Between:
+        """A transaction beside which the push commits its rows after the first question about them."""
+
+        def __init__(self, tx: Any) -> None:
+            self.tx = tx
+            self.asked: list[str] = []
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.tx, name)
+
+        async def row(self, statement: Any, /, **parameters: Any) -> Any:
+            text = str(getattr(statement, "statement", statement))
+            table = "uploads" if "FROM uploads" in text else "blobs" if "FROM blobs" in text else ""
+            if table:
+                self.asked.append(table)
+            if len(self.asked) == 2 and table:
+                repository = await registry.catalog.ensure_repository(self.tx, "demo/app")
+                await registry.catalog.put_blob(self.tx, repository, str(digest_of(b"just now")), 8, committed.key)
+                await registry.uploads.remove(self.tx, committed)
+            return await self.tx.row(statement, **parameters)
+
+    async with registry.database.transaction() as tx:
+        between = Between(tx)
+        assert await registry.house.condemned.condemn_orphan(cast("Transaction", between), committed.key) is None
+        assert between.asked[0] == "uploads"
+    assert len(await keys_of(registry)) == 1
+    await check_whole(registry)
+
+
+def test_a_batch_has_time_before_its_lease_ends() -> None:
+    assert LEASE >= 2 * MARGIN

@@ -1,0 +1,31 @@
+"""A process that does nothing but collect, again and again, for tests that kill it: ``python collector.py FOLDER``."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from corereg import Config, Registry
+from corereg.config import GCConfig
+from corereg.session import CollectOptions
+from corereg.store import condemned
+from corereg.store.work import Silent
+
+PLUGINS = ["storage_fs", "accounts"]
+ALL = CollectOptions(delete_untagged=True)
+
+
+async def main(folder: Path) -> None:
+    # Small leases, so that what a death leaves is finished soon.
+    condemned.LEASE, condemned.MARGIN = 2_000_000, 500_000
+    registry = Registry(Config(data=folder, gc=GCConfig(grace=0)), plugins=PLUGINS)
+    await registry.open(background=False)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    while True:
+        await registry.session().collect(Silent(), ALL)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))
