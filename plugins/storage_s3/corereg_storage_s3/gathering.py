@@ -79,9 +79,9 @@ class Gathered:
 
 
 class Window(io.RawIOBase):
-    """A bytearray as a file, without a copy of the whole."""
+    """Bytes as a file, without a copy of the whole."""
 
-    def __init__(self, data: bytearray) -> None:
+    def __init__(self, data: bytes | bytearray) -> None:
         super().__init__()
         self._data = data
         self._position = 0

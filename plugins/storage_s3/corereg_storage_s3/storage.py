@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -120,6 +120,13 @@ class S3Storage(Storage):
         # A first run that stays where it is may be the blob of somebody who overtook us: it is the collector's.
         parts = [run for run in runs if run.key(upload).startswith(UPLOADS)]
         await self._clean(upload, (*parts, *progress.dropped))
+        return key
+
+    async def put(self, upload: str, state: State, data: bytes, digest: str, check: Callable[[], None]) -> str:
+        _check_upload(upload)
+        key = blob_key(digest)
+        await self.threads.run(check)
+        await self.bucket.put(key, Window(data))
         return key
 
     async def _clean(self, upload: str, runs: Iterable[Run]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Self
 
 Fault = int | str
 """A status to answer with, ``lose`` (the server answers, nobody hears it), ``cut`` (after some of the body), or
@@ -29,7 +30,7 @@ class Proxy:
         """The next `times` requests whose head matches `requests`."""
         self.faults.append((re.compile(requests), fault, times))
 
-    async def __aenter__(self) -> Proxy:
+    async def __aenter__(self) -> Self:
         self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 20)
         self.address = f"http://127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
         return self

@@ -9,7 +9,6 @@ from contextlib import aclosing, suppress
 import httpx2
 import msgspec
 import pytest
-from .conftest import REAL, Make, MiB
 
 from corereg import BLOBS, STAYING, UPLOADS, KeyMissing, StorageError, StorageUnavailable, blob_key
 from corereg.testing.storage import (
@@ -28,6 +27,8 @@ from corereg.testing.storage import (
 )
 from corereg_storage_s3.place import Place
 from corereg_storage_s3.storage import S3Storage
+
+from .conftest import REAL, Make, MiB
 
 pytestmark = pytest.mark.anyio
 
@@ -60,6 +61,15 @@ async def everything_in(storage: S3Storage) -> list[str]:
 
 
 # ---- where bytes lie, and at what cost ----
+
+
+async def test_a_blob_that_comes_at_once_costs_one_request(storage: S3Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = watched(storage, monkeypatch)
+    data = some_bytes(1000)
+    upload, state = await started(storage)
+    key = await storage.put(upload, state, data, digest_of(data), lambda: None)
+    assert seen == ["put_object"]
+    assert await everything_in(storage) == [key] == [blob_key(digest_of(data))]
 
 
 async def test_a_small_blob_costs_three_requests(storage: S3Storage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +283,7 @@ async def test_when_there_is_a_redirect(make: Make) -> None:
 
 
 async def test_a_bucket_that_is_not_there(make: Make, place: Place) -> None:
-    with pytest.raises(StorageUnavailable, match="There is no bucket of s3://no-such-bucket/.*make it"):
+    with pytest.raises(StorageUnavailable, match=r"There is no bucket of s3://no-such-bucket/.*make it"):
         await make(msgspec.structs.replace(place, bucket="no-such-bucket")).open()
 
 
