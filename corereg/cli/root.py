@@ -12,7 +12,7 @@ from corereg.cli.context import CommandContext, told
 from corereg.cli.words import unknown
 
 BUILT_IN = {
-    "adopt": "Take over what another registry stored: CNCF Distribution's folder or bucket, in place.",
+    "adopt": "Take over the folder or bucket of another registry, in place.",
     "backup": "Make a backup while the registry goes on, or check one.",
     "completion": "Print what completes commands in a shell.",
     "config": "Check and print the configuration.",

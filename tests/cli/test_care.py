@@ -51,6 +51,18 @@ def test_fsck_is_0_or_9(corereg: Corereg, there: Distribution) -> None:
     assert "broken without it, until it is pushed again: team/app:1@sha256:" in result.stderr
 
 
+def test_ctrl_c_says_how_to_go_on(corereg: Corereg, there: Distribution, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("corereg.care.adopt.repository_links", interrupt)
+        result = corereg("adopt")
+    assert result.exit_code == 130
+    assert "the same command goes on from there" in result.stderr
+    assert "Took over 1 manifests" in corereg("adopt").stdout
+
+
 @pytest.mark.parametrize("rate", ["fast", "0", "-1MB/s"])
 def test_a_rate_is_a_size(corereg: Corereg, rate: str) -> None:
     assert corereg("fsck", f"--rate={rate}").exit_code == 2
