@@ -19,7 +19,7 @@ BUILT_IN = {
     "context": "List and choose the registries to work with.",
     "db": "Bring the database up to date, or show where it stands.",
     "doctor": "Look at everything the registry stands on, and say what to do.",
-    "fsck": "Check that all rows have their bytes, and that all is what it says.",
+    "fsck": "Check that everything is there, and is what it says.",
     "keys": "List and rotate the keys that sign tokens.",
     "login": "Sign in to a registry, and work with it from now on.",
     "logout": "Forget what a registry was signed in to with.",
