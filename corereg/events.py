@@ -7,6 +7,7 @@ The hooks take these two rich frozen values, so they can grow a field without br
 ``blob.mount``, ``blob.delete``, ``tag.create``, ``repository.delete``, ``configuration.update``, ``keys.rotate``;
 of the collector ``blob.unlink`` (a repository gives up blobs: `commit` hears of a ``blob.delete`` for each, the journal
 only of the whole), ``blob.collect`` (their bytes go), ``trash.empty``, ``collection.hold``, ``collection.release``;
+``fsck.repair``;
 events only: ``signin.failed``, ``access.refused``. Plugins add their own (``user.create``).
 """
 

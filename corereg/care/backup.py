@@ -110,7 +110,7 @@ async def create(house: House, session: Session, schemas: Sequence[Schema], fold
                 sorted(
                     each
                     for each in await table_names(house.database)
-                    if each not in known and not each.startswith(("alembic_version_", "sqlite_"))
+                    if each not in known and not each.startswith(("alembic_version_", "schema_breaks", "sqlite_"))
                 )
             ),
             blobs=copier.blobs,

@@ -35,7 +35,7 @@ def _rate(_context: click.Context, _parameter: click.Parameter, value: str | Non
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def fsck(place: CommandContext, *, rehash: bool, rate: int | None, repair: bool, as_json: bool) -> None:
-    """Check that all rows have their bytes, and that all is what it says. A server may run meanwhile.
+    """Check that everything is there, and is what it says: rows against bytes. A server may run meanwhile.
 
     Without --repair nothing is changed. With it the rows of vanished blobs are dropped (you are told which images that
     breaks, and pushing them again makes them whole), wrong sizes corrected, missing links made again; corrupt bytes go

@@ -8,6 +8,7 @@ from typing import IO, Self
 
 import click
 
+from corereg.cli.context import INTERRUPTED
 from corereg.client.output import size as human
 
 EVERY = 0.2
@@ -33,7 +34,8 @@ class Progress:
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self._clear()
-        if isinstance(error, KeyboardInterrupt):
+        stopped = isinstance(error, SystemExit) and error.code == INTERRUPTED  # as `told` has made of Ctrl+C
+        if stopped or isinstance(error, KeyboardInterrupt):
             click.echo("Stopped. What is done stays done; the same command goes on from there.", file=self._stream)
 
     async def progress(self, phase: str, done: int, total: int | None = None, size: int = 0) -> None:

@@ -12,14 +12,14 @@ from corereg.cli.context import CommandContext, told
 from corereg.cli.words import unknown
 
 BUILT_IN = {
-    "adopt": "Take over what another registry stored: CNCF Distribution's folder or bucket, in place.",
+    "adopt": "Take over the folder or bucket of another registry, in place.",
     "backup": "Make a backup while the registry goes on, or check one.",
     "completion": "Print what completes commands in a shell.",
     "config": "Check and print the configuration.",
     "context": "List and choose the registries to work with.",
     "db": "Bring the database up to date, or show where it stands.",
     "doctor": "Look at everything the registry stands on, and say what to do.",
-    "fsck": "Check that all rows have their bytes, and that all is what it says.",
+    "fsck": "Check that everything is there, and is what it says.",
     "keys": "List and rotate the keys that sign tokens.",
     "login": "Sign in to a registry, and work with it from now on.",
     "logout": "Forget what a registry was signed in to with.",

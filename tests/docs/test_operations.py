@@ -67,9 +67,9 @@ async def test_a_backup_under_load_holds_all_that_its_database_names(tmp_path: P
             while len(pushed) < 5:
                 await anyio.sleep(0.01)
             before = len(pushed)
-            await anyio.to_thread.run_sync(session.do, block("VACUUM INTO"))
+            await anyio.to_thread.run_sync(session.do, block("corereg backup create"))
             group.cancel_scope.cancel()
-    await anyio.to_thread.run_sync(session.do, block("mkdir -p restored/storage"))
+    await anyio.to_thread.run_sync(session.do, block("corereg restore backup"))
 
     async with scratch(page / "restored", people={"admin": Person(PASSWORD)}) as restored:
         tags = (await restored.session().tags("library/app", "", 100_000)).names
