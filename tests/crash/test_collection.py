@@ -54,8 +54,11 @@ class Collecting:
         assert self.process.stdout.readline() == b"ready\n", self.log.read_text()
 
     def kill(self) -> None:
+        assert self.process is None or self.process.poll() is None, f"it ended by itself:\n{self.log.read_text()}"
+        self.end()
+
+    def end(self) -> None:
         if self.process is not None:
-            assert self.process.poll() is None, f"a collector ended by itself:\n{self.log.read_text()}"
             self.process.kill()
             self.process.wait()
             if self.process.stdout is not None:
@@ -74,7 +77,7 @@ class Writer:
         self.overtaken = 0
 
     def run(self) -> None:
-        end = time.monotonic() + LONGEST  # what a dead server was about to delete holds its digest up for a minute
+        end = time.monotonic() + LONGEST
         for _ in range(OPERATIONS):
             if time.monotonic() > end:
                 return
@@ -127,7 +130,7 @@ class Writer:
 
 def test_kill_collectors_and_the_server_while_images_come_and_go(tmp_path: Path) -> None:
     environment = {"COREREG__UPLOADS__LEASE": "1s", "COREREG__GC__GRACE": "0"}
-    server = Served(tmp_path / "data", tmp_path / "log", environment=environment)
+    server = Served(tmp_path / "data", tmp_path / "log", plugins=collector.PLUGINS, environment=environment)
     server.start()
     collectors = [Collecting(tmp_path / "data", tmp_path / f"collector{number}") for number in range(2)]
     writers = [Writer(server, number) for number in range(WRITERS)]
@@ -156,9 +159,7 @@ def test_kill_collectors_and_the_server_while_images_come_and_go(tmp_path: Path)
         anyio.run(settle, tmp_path / "data")
     finally:
         for each in collectors:
-            if each.process is not None:
-                each.process.kill()
-                each.process.wait()
+            each.end()
         server.stop()
         for writer in writers:
             writer.client.close()
