@@ -376,6 +376,8 @@ class Queue:
             )
             if not put:
                 raise Lost
+            if not after:
+                await self.database.notify(CHANNEL, tx=tx)
 
     @staticmethod
     async def _end_row(
