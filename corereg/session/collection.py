@@ -285,6 +285,12 @@ class _Round:
         self.found.blobs += await self._delete(doomed)
 
     async def _orphans(self) -> None:
+        if (key := await self.collector.foreign()) is not None:
+            self.work.log(
+                f"bytes that no row knows stay: the storage holds {key} and what else another registry keeps of its "
+                "repositories; adopt it (corereg adopt), and remove that folder when there shall be no way back"
+            )
+            return
         looked_at = 0
         async with aclosing(self.collector.orphans(self.before)) as windows:
             async for keys, number in windows:

@@ -30,6 +30,8 @@ from corereg.store.storage import Stat, Storage
 WINDOW = 500
 """Rows looked at by one query: a few milliseconds of SQLite's, which run in the event loop."""
 SECOND = 1_000_000
+FOREIGN = "docker/registry/v2/repositories/"
+"""Where CNCF Distribution keeps what it knows of its repositories."""
 
 _last_used = sa.case(
     (blob_links.c.used_at > blob_links.c.created_at, blob_links.c.used_at), else_=blob_links.c.created_at
@@ -190,6 +192,16 @@ class Collector:
         while rows := await self.database.rows(MANIFESTS, repository_id=repository_id, digest=digest, before=before):
             repository_id, digest = rows[-1][0], rows[-1][1]
             yield [(repository, name) for _, name, dead, repository in rows if dead], len(rows)
+
+    async def foreign(self) -> str | None:
+        """A key of another registry that keeps its repositories in this storage, or None.
+
+        What it serves, no row of ours may know: before it was adopted all of it, afterwards its copies of manifests.
+        """
+        async with aclosing(self.storage.list(FOREIGN)) as keys:
+            async for stat in keys:
+                return stat.key
+        return None
 
     async def orphans(self, before: int) -> AsyncGenerator[tuple[list[str], int]]:
         """(keys that no row knows and that were written before `before`, keys looked at), window by window.

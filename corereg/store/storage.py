@@ -32,10 +32,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Literal
 
-import anyio
 import msgspec
-
-from corereg.store.threads import Threads
 
 State = Mapping[str, Any]
 """What a storage remembers about an upload between two requests; JSON values only."""
@@ -212,6 +209,10 @@ class Storage(ABC):
 
         Whoever can do it in fewer steps than this overrides it.
         """
+        import anyio  # noqa: PLC0415 - `corereg --help` reads this page, and waits for no library that does the work
+
+        from corereg.store.threads import Threads  # noqa: PLC0415
+
         thread = Threads(1, "check")
         try:
             await thread.run(check)

@@ -274,6 +274,27 @@ async def test_bytes_that_no_row_knows_go_but_not_those_of_an_upload_that_may_co
     assert await keys_of(registry) == set()
 
 
+async def test_bytes_of_another_registry_in_the_same_storage_stay(
+    registry: Registry, session: Session, tmp_path: Path
+) -> None:
+    """Before it is adopted no row knows any of them, and a collection by schedule comes at night."""
+    upload = await session.start_upload("demo/app")
+    await registry.storage.commit(
+        upload.id, await _written(registry, upload.id, b"theirs"), len(b"theirs"), str(digest_of(b"theirs"))
+    )
+    async with registry.database.transaction() as tx:
+        await tx.execute(sa.delete(uploads))
+    folder = tmp_path / "storage/docker/registry/v2/repositories/app/_layers"
+    folder.mkdir(parents=True)
+    (folder / "link").write_text("sha256:ab")
+    notes = Notes()
+    assert (await session.collect(notes, NOW)).orphans == 0
+    assert await keys_of(registry) == hexes(b"theirs")
+    assert any("corereg adopt" in line for line in notes.lines)
+    (folder / "link").unlink()
+    assert (await collect(session)).orphans == 1
+
+
 async def test_a_process_so_slow_that_its_lease_ended_cannot_record_bytes_that_are_gone(
     registry: Registry, session: Session
 ) -> None:
