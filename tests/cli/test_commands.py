@@ -298,9 +298,9 @@ def test_plugins_info(corereg: Corereg) -> None:
 
 
 def test_plugins_info_of_nobody(corereg: Corereg) -> None:
-    result = corereg("plugins", "info", "storage_sf")
+    result = corereg("plugins", "info", "storage_fz")
     assert result.exit_code == 3
-    assert result.stderr == "Error: No plugin 'storage_sf' is installed or enabled. Did you mean storage_fs?\n"
+    assert result.stderr == "Error: No plugin 'storage_fz' is installed or enabled. Did you mean storage_fs?\n"
 
 
 def test_plugins_hooks(corereg: Corereg) -> None:
