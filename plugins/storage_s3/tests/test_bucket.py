@@ -38,9 +38,13 @@ KEPT = frozenset({"list_objects_v2", "list_multipart_uploads", "list_parts"})
 @pytest.fixture
 async def storage(make_storage: MakeStorage):
     async with opened(make_storage) as storage:
+        await _empty(storage)  # of what other tests of this process left at the same place
         yield storage
-        left = [stat.key async for stat in storage.bucket.list("")]
-        await storage.bucket.delete(left)
+        await _empty(storage)
+
+
+async def _empty(storage: S3Storage) -> None:
+    await storage.bucket.delete([stat.key async for stat in storage.bucket.list("")])
 
 
 def watched(storage: S3Storage, monkeypatch: pytest.MonkeyPatch) -> list[str]:
