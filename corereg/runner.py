@@ -269,7 +269,13 @@ class Runner:
         for schedule in await self._house.schedules.due():
             if schedule.kind not in self._house.jobs:
                 continue  # of a plugin that is not enabled here
-            started = await self._session().fire_schedule(schedule)
+            try:
+                started = await self._session().fire_schedule(schedule)
+            except OCIError as error:  # a policy, or a registry that is read-only: the others are not to wait for it
+                log.warning("the schedule of %s was refused, and waits for its next time: %s", schedule.kind, error)
+                async with self._house.database.transaction() as tx:
+                    await self._house.schedules.fire(tx, schedule)
+                continue
             if started is not None:
                 self.wake()
 

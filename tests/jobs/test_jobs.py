@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from corereg import Action, Failed, Job, Registry, Task, hookimpl, now
+from corereg import Action, Failed, Job, Operation, Refusal, Registry, Task, hookimpl, now
 from corereg.config import JobsConfig
 from corereg.errors import BadRequest, Missing, Precondition
 from corereg.oci.errors import Denied
@@ -458,6 +458,39 @@ async def test_two_nodes_cannot_fire_one_moment_twice(tmp_path: Path) -> None:
         assert first is not None
         assert second is None
         assert (await registry.history.executions(ALL, kind="WORK"))[1] == 1
+
+
+class ReadOnly:
+    """Refuses that a kind of job is started."""
+
+    name = "read_only"
+
+    @hookimpl
+    async def admit(self, operation: Operation) -> Refusal | None:
+        refused = operation.kind == "job.start" and operation.details["kind"] == "WORK"
+        return Refusal("nothing is changed today") if refused else None
+
+
+async def test_a_schedule_that_is_refused_waits_for_its_next_time_and_holds_up_no_other(tmp_path: Path) -> None:
+    async def work(task: Task) -> None:
+        pass
+
+    async with scratch(tmp_path, ReadOnly(), Works(work), jobs=JobsConfig(slots=2)) as registry:
+        session = registry.session()
+        await session.schedule_job("WORK", needs=START, form="Daily")
+        await session.schedule_job("GARBAGE_COLLECTION", needs=START, form="Daily")
+        async with registry.database.transaction() as tx:
+            for kind, ago in (("WORK", 2), ("GARBAGE_COLLECTION", 1)):
+                due = sa.update(job_schedules).where(job_schedules.c.kind == kind)
+                await tx.execute(due.values(next_at=now() - ago))
+        with anyio.fail_after(20):
+            while not (await registry.history.executions(ALL, kind="GARBAGE_COLLECTION"))[1]:
+                await anyio.sleep(0.05)
+        assert (await registry.history.executions(ALL, kind="WORK"))[1] == 0
+        refused = await registry.schedules.find("WORK")
+        assert refused is not None
+        assert refused.next_at is not None
+        assert refused.next_at > now()
 
 
 async def test_paused_schedules_do_not_fire(tmp_path: Path) -> None:
