@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import pytest
 
@@ -25,7 +26,8 @@ async def proxy(moto: str) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 async def storage(make: Make, place: Place, proxy: Proxy) -> AsyncIterator[S3Storage]:
-    where = Place("bucket", place.prefix, proxy.address)
+    """A place of its own: the tests look at all that is in it, and the contract's leave blobs in theirs."""
+    where = Place("bucket", f"{place.prefix}{uuid4().hex}/", proxy.address)
     async with opened(lambda: make(where, read_timeout=2, access_key="a", secret_key="b")) as storage:
         yield storage
         proxy.faults.clear()
