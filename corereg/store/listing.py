@@ -263,13 +263,14 @@ async def page(
 ) -> tuple[Sequence[Row], int]:
     """One page of `select`, and how many rows all pages have: two statements, however many rows there are.
 
-    `default` is the order where ``sort`` names nothing; its last column should be unique, or pages overlap.
+    `default` is the order where ``sort`` names nothing, names by their bytes; its last column should be unique, or pages
+    overlap.
     """
     select = select.where(*conditions(listing, fields))
     counted = select.order_by(None).with_only_columns(sa.func.count(), maintain_column_froms=True)
     known = [(_by_bytes(fields[name]), down) for name, down in listing.order if name in fields]
     wanted = [column.desc() if down else column.asc() for column, down in known]
-    ordered = select.order_by(None).order_by(*wanted, *default)
+    ordered = select.order_by(None).order_by(*wanted, *(_by_bytes(each) for each in default))
     if listing.limit is not None:
         ordered = ordered.limit(listing.limit).offset(listing.offset)
     total = await database.row(counted)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -21,12 +21,15 @@ import pytest
 from corereg import registry as registry_module
 from corereg.config import DatabaseConfig
 from corereg.http.app import asgi
+from corereg.plugins import Plugins
 from corereg.store.database import Database
 from corereg.store.engines import connect
+from corereg.store.storage import Storage
 from corereg.testing.client import Application, Credentials, RegistryClient, Tokens
 from corereg.testing.postgres import Databases, Server, binaries
 from corereg.testing.registry import Person, may, scratch
 from corereg.testing.serving import Served
+from corereg.testing.storages import KEYS, ObjectStore, Storages
 
 PASSWORD = "a password for tests only"
 OTHER = "other"
@@ -52,7 +55,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--corereg-insecure", action="store_true", help="do not verify the registry's certificate")
     group.addoption("--corereg-lacks", metavar="NAMES", default="", help="capabilities it has not, with commas")
     group.addoption("--corereg-has", metavar="NAMES", default="", help="capabilities it has beyond the usual")
-    group.addoption("--corereg-storage", metavar="URL", help="storage of registries that tests make and that name none")
+    group.addoption(
+        "--corereg-storage",
+        metavar="URL",
+        help="a storage in which registries that tests make and that name none get a place of their own; just s3: "
+        "starts an S3 server for the tests (default: a temporary folder)",
+    )
     group.addoption(
         "--corereg-database",
         metavar="URL",
@@ -65,6 +73,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the marks (pytest runs strict)."""
     config.addinivalue_line("markers", "corereg_needs(*capabilities): skip where the registry lacks one of them")
     config.addinivalue_line("markers", "corereg_lacks(*capabilities): skip where the registry has one of them")
+    config.addinivalue_line(
+        "markers",
+        "corereg_files: looks into data folders, so rows and bytes are there whatever --corereg-database and "
+        "--corereg-storage say",
+    )
 
 
 # The registry ---------------------------------------------------------------------------------------------------------
@@ -78,10 +91,63 @@ def corereg_url(pytestconfig: pytest.Config) -> str | None:
 
 
 @pytest.fixture(scope="session")
-def corereg_storage(pytestconfig: pytest.Config) -> str | None:
-    """The storage URL to build registries with; None means the default, in a temporary folder."""
+def object_store() -> Iterator[ObjectStore]:
+    """An S3 server with a bucket: moto's."""
+    store = ObjectStore()
+    yield store
+    store.stop()
+
+
+@pytest.fixture(scope="session")
+def _storages(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Storages | None:
+    """Places in the storage of ``--corereg-storage``."""
     url: str | None = pytestconfig.getoption("--corereg-storage")
-    return url
+    if url != "s3:":
+        return Storages(url) if url else None
+    store: ObjectStore = request.getfixturevalue("object_store")
+    return Storages(store.place, {**KEYS, "redirect": False})
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _chosen_storage(_storages: Storages | None) -> Iterator[None]:
+    """Every registry that would keep its bytes in a folder keeps them in the place of that folder."""
+    if _storages is None:
+        yield
+        return
+    original = Plugins.storage
+
+    def chosen(plugins: Plugins, url: str) -> Storage:
+        scheme, _, path = url.partition(":")
+        if scheme != "fs" or at_home.tests:
+            return original(plugins, url)
+        return _storages.storage(Path(path))
+
+    def served(data: Path) -> tuple[Sequence[str], Mapping[str, str]]:
+        if at_home.tests:
+            return (), {}
+        return (_storages.plugin,), {"COREREG__STORAGE__URL": _storages.of(data / "storage"), **_storages.environment}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Plugins, "storage", chosen)
+        patch.setattr(Served, "elsewhere", (*Served.elsewhere, served))
+        yield
+
+
+class AtHome:
+    """How many tests that are marked corereg_files run now: one or none."""
+
+    tests = 0
+
+
+at_home = AtHome()
+
+
+@pytest.fixture(autouse=True)
+def _files(request: pytest.FixtureRequest) -> Iterator[None]:
+    marked = request.node.get_closest_marker("corereg_files") is not None
+    at_home.tests += marked
+    yield
+    at_home.tests -= marked
 
 
 @pytest.fixture(scope="session")
@@ -166,10 +232,19 @@ def _chosen_database(pytestconfig: pytest.Config, request: pytest.FixtureRequest
     if not pytestconfig.getoption("--corereg-database"):
         yield
         return
-    databases = request.getfixturevalue("postgres_databases")
+    databases: Databases = request.getfixturevalue("postgres_databases")
+
+    def chosen(url: str, options: DatabaseConfig | None = None) -> Database:
+        return connect(url, options) if at_home.tests else connect_elsewhere(databases, url, options)
+
+    def served(data: Path) -> tuple[Sequence[str], Mapping[str, str]]:
+        if at_home.tests:
+            return (), {}
+        return (), {"COREREG__DATABASE__URL": databases.of(data / "corereg.db")}
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry_module, "connect", partial(connect_elsewhere, databases))
-        patch.setattr(Served, "elsewhere", staticmethod(databases.of))
+        patch.setattr(registry_module, "connect", chosen)
+        patch.setattr(Served, "elsewhere", (*Served.elsewhere, served))
         yield
 
 
@@ -187,7 +262,6 @@ def corereg_database(pytestconfig: pytest.Config, request: pytest.FixtureRequest
 @pytest.fixture(scope="session")
 async def corereg_app(
     corereg_url: str | None,
-    corereg_storage: str | None,
     corereg_database: str | None,
     tmp_path_factory: pytest.TempPathFactory,
     pytestconfig: pytest.Config,
@@ -202,7 +276,7 @@ async def corereg_app(
         OTHER: Person(OTHER_PASSWORD, grants=(may(f"{namespace}-other/*", "pull", "push", "delete"),)),
     }
     folder = tmp_path_factory.mktemp("corereg")
-    async with scratch(folder, people=people, storage=corereg_storage, database=corereg_database) as registry:
+    async with scratch(folder, people=people, database=corereg_database) as registry:
         yield asgi(registry)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import pwd
 import shutil
@@ -145,6 +146,7 @@ class Databases:
         self._prefix = f"corereg_{uuid4().hex[:12]}"
         self._template: str | None = None
         self._by_folder: dict[Path, str] = {}
+        self._numbers = itertools.count()
         self._made: list[str] = []
 
     def empty(self) -> str:
@@ -167,7 +169,7 @@ class Databases:
         return self._by_folder[folder]
 
     def _create(self, template: str | None) -> str:
-        name = f"{self._prefix}_{len(self._made)}"
+        name = f"{self._prefix}_{next(self._numbers)}"
         like = f" TEMPLATE {template}" if template else ""
         _elsewhere(_execute(self.url, f"CREATE DATABASE {name}{like}"))
         self._made.append(name)

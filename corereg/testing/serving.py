@@ -30,12 +30,12 @@ def free_port() -> int:
 class Served:
     """One data folder, served again and again on one port. `environment` holds further ``COREREG__`` variables.
 
-    Where it keeps its rows: in SQLite, or at the URL that `elsewhere` gives for the path of the SQLite file (set by
-    ``--corereg-database``). `plugins` are those that are enabled: by default storage and local users alone, so that
-    anything can be pushed.
+    It keeps everything in the data folder, unless a function of `elsewhere` gives further plugins and variables for
+    that folder (as ``--corereg-database`` and ``--corereg-storage`` do). `plugins` are those that are enabled: by
+    default storage and local users alone, so that anything can be pushed.
     """
 
-    elsewhere: ClassVar[Callable[[Path], str] | None] = None
+    elsewhere: ClassVar[tuple[Callable[[Path], tuple[Sequence[str], Mapping[str, str]]], ...]] = ()
 
     def __init__(
         self,
@@ -51,9 +51,12 @@ class Served:
         self.log = log
         self.kind = kind
         self.workers = workers
-        chosen = type(self).elsewhere
-        database = {"COREREG__DATABASE__URL": chosen(data / "corereg.db")} if chosen is not None else {}
-        self.environment = {"COREREG__PLUGINS": ",".join(plugins), **database, **environment}
+        variables: dict[str, str] = {}
+        for place in self.elsewhere:
+            more, there = place(data)
+            plugins = list(dict.fromkeys((*plugins, *more)))
+            variables |= there
+        self.environment = {"COREREG__PLUGINS": ",".join(plugins), **variables, **environment}
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None

@@ -18,7 +18,7 @@ from corereg.testing.registry import Person, scratch
 
 from .distribution import OCI_MANIFEST, Distribution
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.corereg_files]
 PASSWORD = "a Password for tests only 1"
 
 

@@ -18,6 +18,8 @@ from tests.clients.layouts import Layout
 from tests.clients.server import ADMIN, PASSWORD, PLUGINS, Server, Shape, corereg, free_port
 from tests.clients.tools import missing, require, run
 
+pytestmark = pytest.mark.corereg_files
+
 HOST = "127.0.0.1"
 START = 60
 

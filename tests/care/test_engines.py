@@ -16,7 +16,7 @@ from corereg.testing.registry import scratch
 from .distribution import Distribution
 from .test_backup import PEOPLE, back_up, bring_back, push, rows, whole
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.corereg_files]
 
 
 async def test_from_sqlite_to_postgresql_and_back(tmp_path: Path, postgres_databases: Databases) -> None:

@@ -16,7 +16,7 @@ from corereg.testing.client import Credentials, RegistryClient, expect
 
 from .distribution import Distribution
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.corereg_files]
 PASSWORD = "a Password for tests only 1"
 
 

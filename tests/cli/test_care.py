@@ -11,6 +11,8 @@ from tests.care.distribution import Distribution
 
 from .conftest import Corereg
 
+pytestmark = pytest.mark.corereg_files
+
 
 @pytest.fixture
 def there(house: Path) -> Distribution:

@@ -16,6 +16,8 @@ from corereg.cli import CommandContext, cli
 from corereg.doctor.address import names
 from corereg.doctor.machine import kind_of
 
+pytestmark = pytest.mark.corereg_files
+
 PLUGINS = """
 from corereg import EVERYTHING, Check, Finding, Identity, hookimpl
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from corereg.testing.plugin import start_postgres
 from corereg.testing.postgres import Databases, Server
-from corereg.testing.serving import free_port
-from examples.cluster.cluster import until_answers
+from corereg.testing.storages import ObjectStore
 from tests.clients.tools import missing
 
 from .faults import Faults
@@ -43,32 +39,17 @@ def postgres() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def objects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faults]:
-    """moto's S3 server with a bucket, behind a proxy that can be told to fail."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    with subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    ) as process:  # fmt: skip
-        until_answers(f"{url}/moto-api/")
-        httpx2.put(f"{url}/corereg", headers=SIGNED, timeout=20).raise_for_status()
-        with Faults(port) as faults:
-            yield faults
-        process.kill()
-
-
-SIGNED = {
-    "authorization": "AWS4-HMAC-SHA256 Credential=tester/20260101/us-east-1/s3/aws4_request, "
-    "SignedHeaders=host, Signature=0"
-}
-"""moto looks for a signature and does not verify it."""
+def objects(object_store: ObjectStore) -> Iterator[Faults]:
+    """An S3 server behind a proxy that can be told to fail."""
+    with Faults(object_store.port) as faults:
+        yield faults
 
 
 @pytest.fixture(scope="session")
-def storage(pytestconfig: pytest.Config, objects: Faults) -> str:
+def storage(pytestconfig: pytest.Config, objects: Faults, object_store: ObjectStore) -> str:
     """A bucket, unless --corereg-storage names something else: a folder that the nodes share, a real store."""
-    return pytestconfig.getoption("--corereg-storage") or f"s3://corereg?endpoint={objects.url}&region=us-east-1"
+    named: str = pytestconfig.getoption("--corereg-storage") or "s3:"
+    return f"s3://{object_store.bucket}/cluster?endpoint={objects.url}&region=us-east-1" if named == "s3:" else named
 
 
 @pytest.fixture(scope="session")

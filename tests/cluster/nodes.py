@@ -14,10 +14,10 @@ import httpx2
 from corereg import Config, Registry
 from corereg.config import DatabaseConfig, JobsConfig, StorageConfig
 from corereg.testing.serving import ADMINISTRATOR, PASSWORD, Served, free_port
+from corereg.testing.storages import KEYS
 from examples.cluster.cluster import nginx_conf
 
 PLUGINS = ("storage_fs", "storage_s3", "accounts")
-S3 = {"access_key": "tester", "secret_key": "nothing to protect"}
 WORKS = Path(__file__).with_name("works.py")
 
 
@@ -64,7 +64,7 @@ class Cluster:
             "COREREG__SERVER__SHUTDOWN_TIMEOUT": "20s",
             "COREREG__UPLOADS__LEASE": "2s",
             "COREREG__JOBS__LEASE": "3s",
-            **{f"COREREG__STORAGE_S3__{name.upper()}": value for name, value in S3.items()},
+            **{f"COREREG__STORAGE_S3__{name.upper()}": value for name, value in KEYS.items()},
             **environment,
         }
         self.nodes = [
@@ -117,7 +117,7 @@ class Cluster:
                 data=self.folder / "watching",
                 tables={
                     "works": {"folder": str(self.folder)},
-                    "storage_s3": {"access_key": S3["access_key"], "secret_key": S3["secret_key"]},
+                    "storage_s3": KEYS,
                 },
                 database=DatabaseConfig(url=self.database, pool_size=2),  # type: ignore[arg-type]  # as it is read
                 storage=StorageConfig(url=self.storage),  # type: ignore[arg-type]

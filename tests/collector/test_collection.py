@@ -274,6 +274,7 @@ async def test_bytes_that_no_row_knows_go_but_not_those_of_an_upload_that_may_co
     assert await keys_of(registry) == set()
 
 
+@pytest.mark.corereg_files
 async def test_bytes_of_another_registry_in_the_same_storage_stay(
     registry: Registry, session: Session, tmp_path: Path
 ) -> None:

@@ -1,13 +1,16 @@
-"""A process that does nothing but collect, again and again, for tests that kill it: ``python collector.py FOLDER``."""
+"""A process that does nothing but collect, again and again, for tests that kill it: ``python collector.py FOLDER``.
+
+Everything else it takes from the environment, as the server does beside which it collects.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
 from corereg import Config, Registry
-from corereg.config import GCConfig
 from corereg.session import CollectOptions
 from corereg.store.work import Silent
 
@@ -16,7 +19,7 @@ ALL = CollectOptions(delete_untagged=True)
 
 
 async def main(folder: Path) -> None:
-    registry = Registry(Config(data=folder, gc=GCConfig(grace=0)), plugins=PLUGINS)
+    registry = Registry(Config.load(environment=os.environ, overrides={"data": folder}))
     await registry.open(background=False)
     sys.stdout.write("ready\n")
     sys.stdout.flush()

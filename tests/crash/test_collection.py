@@ -6,7 +6,6 @@ just been given up elsewhere.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import subprocess
@@ -40,15 +39,18 @@ AGAIN = {httpx2.codes.BAD_REQUEST, httpx2.codes.NOT_FOUND, httpx2.codes.RANGE_NO
 class Collecting:
     """Collectors that are killed and started again."""
 
-    def __init__(self, data: Path, log: Path) -> None:
-        self.data = data
+    def __init__(self, server: Served, log: Path) -> None:
+        self.server = server
         self.log = log
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, collector.__file__, str(self.data)], stdout=subprocess.PIPE, stderr=log
+                [sys.executable, collector.__file__, str(self.server.data)],
+                env={**os.environ, **self.server.environment},
+                stdout=subprocess.PIPE,
+                stderr=log,
             )
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == b"ready\n", self.log.read_text()
@@ -132,7 +134,7 @@ def test_kill_collectors_and_the_server_while_images_come_and_go(tmp_path: Path)
     environment = {"COREREG__UPLOADS__LEASE": "1s", "COREREG__GC__GRACE": "0"}
     server = Served(tmp_path / "data", tmp_path / "log", plugins=collector.PLUGINS, environment=environment)
     server.start()
-    collectors = [Collecting(tmp_path / "data", tmp_path / f"collector{number}") for number in range(2)]
+    collectors = [Collecting(server, tmp_path / f"collector{number}") for number in range(2)]
     writers = [Writer(server, number) for number in range(WRITERS)]
     victims: list[Collecting | Served] = [*collectors, server]
     over = threading.Event()
@@ -174,8 +176,8 @@ async def settle(data: Path) -> None:
         for _ in range(3):
             found = await registry.session().collect(Silent(), collector.ALL)
         assert (found.links, found.blobs, found.orphans, found.left) == (0, 0, 0, 0), "it never ends"
-        rows = await registry.database.rows(sa.select(blobs.c.storage_key))
-        assert {stat.key async for stat in registry.storage.committed()} == {row[0] for row in rows}
+        rows = await registry.database.rows(sa.select(blobs.c.digest, blobs.c.storage_key))
+        assert {stat.key async for stat in registry.storage.committed()} == {row[1] for row in rows}
         assert await registry.database.rows(sa.select(condemned.c.storage_key)) == []
-    for file in (data / "storage").glob("docker/registry/v2/blobs/*/*/*/data"):
-        assert hashlib.sha256(file.read_bytes()).hexdigest() == file.parent.name
+        for name, key in rows:
+            assert digest(b"".join([piece async for piece in registry.storage.read(key)])) == name

@@ -13,6 +13,8 @@ from corereg.testing.serving import Served
 
 from .client import Client, digest
 
+pytestmark = pytest.mark.corereg_files
+
 SMALL = b"small" * 100
 
 

@@ -20,6 +20,8 @@ from corereg.testing.serving import Served
 
 from .client import Client, digest
 
+pytestmark = pytest.mark.corereg_files
+
 WRITERS = 4
 OPERATIONS = 50
 TAGS = 6

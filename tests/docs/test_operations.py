@@ -29,6 +29,8 @@ from tests.clients.tools import missing
 from .blocks import DOCS, Block, blocks_of
 from .session import Session
 
+pytestmark = pytest.mark.corereg_files
+
 PAGE = DOCS / "operations.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 PASSWORD = "a Password for tests only 1"

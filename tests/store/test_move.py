@@ -194,6 +194,7 @@ async def test_a_row_that_differs_afterwards_is_found(
     assert await names(target) == set()
 
 
+@pytest.mark.corereg_files
 def test_the_command_moves_a_registry_that_then_serves_as_before(
     tmp_path: Path, postgres_databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:

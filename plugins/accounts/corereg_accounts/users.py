@@ -139,8 +139,9 @@ class Users:
         return await self.database.row(BY_NAME, key=key_of(name)) if problem_of(name) is None else None
 
     async def everyone(self) -> list[User]:
-        """All users, by name."""
-        return [user_of(row) for row in await self.database.rows(sa.select(*FIELDS).order_by(users.c.name_key))]
+        """All users, by the bytes of their names."""
+        found = [user_of(row) for row in await self.database.rows(sa.select(*FIELDS))]
+        return sorted(found, key=lambda each: key_of(each.name))  # a database has an order of its own
 
     async def none_yet(self) -> bool:
         """Whether there is no user at all."""

@@ -15,7 +15,7 @@ from corereg_accounts.passwords import Passwords
 from corereg_accounts.schema import SCHEMA
 from corereg_accounts.users import Users
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.corereg_files]
 
 PASSWORD = "Correct-horse-7"
 

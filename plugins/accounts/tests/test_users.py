@@ -102,6 +102,7 @@ async def test_an_id_is_never_given_again(users: Users, registry: Registry, alic
     assert again.subject != alice.subject
 
 
+@pytest.mark.corereg_files
 async def test_the_password_itself_is_kept_nowhere(
     users: Users, registry: Registry, alice: User, tmp_path: Any
 ) -> None:

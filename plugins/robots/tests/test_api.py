@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx2
 import pytest
-import sqlalchemy as sa
 
 from corereg import Registry, openapi_document
 from corereg.testing.client import Credentials
@@ -249,20 +248,24 @@ async def test_pages_cost_the_same_whatever_is_on_them(
     api: Any, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many robots there are, and permissions on the page."""
-    for number in range(30):
-        await api.made(api.system_robot(f"r{number}"))
     seen: list[Any] = []
     rows = registry.database.rows
 
     async def counted(statement: Any, /, **parameters: Any) -> Any:
-        if isinstance(statement, sa.Select):  # the look at changes of rights, once a second, is none
+        if "robots" in str(statement):  # and not a look that the registry takes once in a while
             seen.append(statement)
         return await rows(statement, **parameters)
 
-    assert len(names(await api("admin", "GET", "/robots?page_size=30"))) == 30
     monkeypatch.setattr(registry.database, "rows", counted)
+    await api.made(api.system_robot("r0"))
+    seen.clear()
+    assert len(names(await api("admin", "GET", "/robots?page_size=30"))) == 1
+    of_one = len(seen)
+    for number in range(1, 30):
+        await api.made(api.system_robot(f"r{number}"))
+    seen.clear()
     assert len(names(await api("admin", "GET", "/robots?page_size=30"))) == 30
-    assert len(seen) == 2
+    assert len(seen) == of_one <= 3
 
 
 # ---- update ----

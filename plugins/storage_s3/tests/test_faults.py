@@ -9,6 +9,7 @@ import pytest
 
 from corereg import STAYING, StorageUnavailable, blob_key
 from corereg.testing.storage import appended, digest_of, opened, read, some_bytes, started, stored, uploads
+from corereg.testing.storages import ObjectStore
 from corereg_storage_s3.place import Place
 from corereg_storage_s3.storage import S3Storage
 
@@ -19,15 +20,15 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def proxy(moto: str) -> AsyncIterator[Proxy]:
-    async with Proxy(moto) as proxy:
+async def proxy(object_store: ObjectStore) -> AsyncIterator[Proxy]:
+    async with Proxy(object_store.url) as proxy:
         yield proxy
 
 
 @pytest.fixture
 async def storage(make: Make, place: Place, proxy: Proxy) -> AsyncIterator[S3Storage]:
     """A place of its own: the tests look at all that is in it, and the contract's leave blobs in theirs."""
-    where = Place("bucket", f"{place.prefix}{uuid4().hex}/", proxy.address)
+    where = Place(place.bucket, f"{place.prefix}{uuid4().hex}/", proxy.address)
     async with opened(lambda: make(where, read_timeout=2, access_key="a", secret_key="b")) as storage:
         yield storage
         proxy.faults.clear()
@@ -90,7 +91,7 @@ async def test_a_stream_that_always_breaks_never_ends_as_if_it_were_whole(storag
         proxy.spoil("^GET", "cut", 1)
         proxy.spoil("^GET", "lose", 100)
         found = bytearray()
-        with pytest.raises(StorageUnavailable, match=r"bucket/.*/data"):
+        with pytest.raises(StorageUnavailable, match=r"corereg-tests/.*/data"):
             await read_into(found, storage.read(key))
         assert found == data[: len(found)]
         assert len(found) < len(data)
@@ -103,7 +104,7 @@ async def test_a_store_that_goes_on_refusing(storage: S3Storage, proxy: Proxy, s
     proxy.spoil("", status, 100)
     with pytest.raises(StorageUnavailable, match=sentence) as caught:
         await read(storage, key)
-    assert f"s3://bucket/{storage.bucket.place.prefix}{key}" in str(caught.value)
+    assert f"s3://corereg-tests/{storage.bucket.place.prefix}{key}" in str(caught.value)
 
 
 async def test_a_part_that_cannot_be_sent_is_not_lost(storage: S3Storage, proxy: Proxy) -> None:
