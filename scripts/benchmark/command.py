@@ -16,10 +16,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import median
 
-from benchmark import collect, lists, logins, memory, objects, table
+from benchmark import collect, lists, logins, memory, objects, scaling, table
 from benchmark.content import MIB, Content
 from benchmark.counter import Counting
 from benchmark.load import LoadError, Sample
@@ -46,6 +47,7 @@ Measure corereg beside other registries: alternating runs, medians, ratios. Need
   scripts/bench --collect                                    garbage collection over 1,000,000 blobs: seconds, memory
   scripts/bench --collect --pulls                            pulls beside the collection of 100,000 blobs
   scripts/bench --objects                                    what a pushed blob costs at an S3 server: requests, bytes
+  scripts/bench --scaling                                    reads from an S3 server with 1, 2, 4 workers
 
 A peer NAME that asks for a password gets BENCH_NAME_USER and BENCH_NAME_PASSWORD from the environment.
 """
@@ -102,6 +104,7 @@ def parser(keys: Sequence[str]) -> argparse.ArgumentParser:
     add("--blobs", type=int, metavar="N", help="with --collect: blobs that stay (1000000, with --pulls 100000)")
     add("--dead", type=int, default=100_000, help="with --collect: blobs that go (100000)")
     add("--objects", action="store_true", help="measure pushes to an S3 server instead; a peer's {s3} is its URL")
+    add("--scaling", action="store_true", help="measure reads by workers, redirected to an S3 server and not; {s3} too")
     add("--dir", type=Path, help="where the servers keep their data: a local disk (a temporary folder)")
     add("--json", type=Path, metavar="FILE", help="write every figure there too")
     return found
@@ -131,6 +134,8 @@ def _chosen(options: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
         return _lists
     if options.objects:
         return _objects
+    if options.scaling:
+        return _scaling
     if options.collect:
         return _pulls if options.pulls else _collect
     return _logins if options.logins else _speed
@@ -353,10 +358,14 @@ def _objects(options: argparse.Namespace) -> int:
     """Each registry on a bucket of its own at the same S3 server, behind a proxy that counts."""
     python = str(Path(_corereg(options.corereg)).with_name("python"))
     costs: dict[str, list[objects.Cost]] = {}
+    kinds = options.server or ["hypercorn"]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="corereg-bench-", dir=options.dir)))
         store = stack.enter_context(objects.store(folder, python))
-        for start in _on_objects(options, folder):
+        starts: list[Starts] = (
+            [] if options.no_corereg else [partial(_on_store, options, folder, kind=kind) for kind in kinds]
+        )
+        for start in [*starts, *_peers_on_store(options, folder)]:
             with ExitStack() as one:
                 counting = one.enter_context(Counting(store))
                 target = start(one, f"http://{counting.address.host}:{counting.address.port}")
@@ -377,25 +386,62 @@ def _objects(options: argparse.Namespace) -> int:
     return 0
 
 
+def _scaling(options: argparse.Namespace) -> int:
+    """Everybody on one S3 server: corereg with more and more workers, redirecting and not, and the peers."""
+    python = str(Path(_corereg(options.corereg)).with_name("python"))
+    single: dict[str, str] = {}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="corereg-bench-", dir=options.dir)))
+        store = stack.enter_context(objects.store(folder, python)).url
+        targets = [start(stack, store) for start in _peers_on_store(options, folder)]
+        kinds = [] if options.no_corereg else options.server or ["hypercorn"]
+        for kind, redirect in product(kinds, (True, False)):
+            own = [_on_store(options, folder, stack, store, kind, each, redirect=redirect) for each in scaling.WORKERS]
+            targets += own
+            single |= {each.name: own[0].name for each in own}
+        found = scaling.measure(
+            targets, seconds=options.seconds, connections=options.connections, repeat=options.repeat
+        )
+    columns = ["", "GET blob", "manifests", "of one worker", "each", "blobs of 1 MiB", "of one worker", "each"]
+    print(table.markdown(columns, scaling.lines(found, single)))  # noqa: T201 - the result
+    options.workers, options.plugins = "these", options.plugins or ON_OBJECTS
+    print(f"\n{_conditions(options)}")  # noqa: T201 - the result
+    return 0
+
+
+ON_OBJECTS = "storage_s3,accounts"
 Starts = Callable[[ExitStack, str], Target]
 
 
-def _on_objects(options: argparse.Namespace, folder: Path) -> Iterator[Starts]:
-    """Ways to start each registry on the store behind a URL."""
-    corereg = _corereg(options.corereg)
+def _on_store(
+    options: argparse.Namespace,
+    folder: Path,
+    stack: ExitStack,
+    url: str,
+    kind: str,
+    workers: int = 0,
+    *,
+    redirect: bool = True,
+) -> Target:
+    """corereg, its bytes in the store at `url` below a prefix of its own; its name tells the workers that are given."""
+    name = f"corereg ({kind})" + (f" x {workers}" if workers else "") + ("" if redirect else ", no redirect")
     password = f"Bench-1-{secrets.token_urlsafe()}"
+    objects.make_bucket(Address.of(url), "corereg")
+    command = [_corereg(options.corereg), "serve", "--data", "{dir}", "--port", "{port}"]
+    command += ["--server", kind, "--workers", str(workers or 1)]
+    environment = {
+        **objects.KEYS,
+        "COREREG_ADMIN_PASSWORD": password,
+        "COREREG__PLUGINS": options.plugins or ON_OBJECTS,
+        "COREREG__STORAGE__URL": f"s3://corereg/{secrets.token_hex(4)}?endpoint={url}&region=us-east-1",
+        "COREREG__STORAGE_S3__REDIRECT": str(redirect).lower(),
+    }
+    server = _start(stack, Server(name, command, folder, environment))
+    return Target(server.name, server.address, "corereg", "admin", password, server)
 
-    def own(stack: ExitStack, url: str, kind: str) -> Target:
-        objects.make_bucket(Address.of(url), "corereg")
-        command = [corereg, "serve", "--data", "{dir}", "--port", "{port}", "--server", kind, "--workers", "1"]
-        environment = {
-            **objects.KEYS,
-            "COREREG_ADMIN_PASSWORD": password,
-            "COREREG__PLUGINS": options.plugins or "storage_s3,accounts",
-            "COREREG__STORAGE__URL": f"s3://corereg?endpoint={url}&region=us-east-1",
-        }
-        server = _start(stack, Server(f"corereg ({kind})", command, folder, environment))
-        return Target(server.name, server.address, "corereg", "admin", password, server)
+
+def _peers_on_store(options: argparse.Namespace, folder: Path) -> Iterator[Starts]:
+    """Ways to start each peer on the store behind a URL."""
 
     def other(stack: ExitStack, url: str, name: str, command: str) -> Target:
         objects.make_bucket(Address.of(url), "peer")
@@ -403,9 +449,6 @@ def _on_objects(options: argparse.Namespace, folder: Path) -> Iterator[Starts]:
         server = _start(stack, Server(name, words, folder, {**objects.KEYS, "OTEL_TRACES_EXPORTER": "none"}))
         return Target(name, server.address, "peer", *_credentials(name), server)
 
-    if not options.no_corereg:
-        for kind in options.server or ["hypercorn"]:
-            yield partial(own, kind=kind)
     for peer in options.peer_command:
         name, _, command = peer.partition("=")
         yield partial(other, name=name, command=command)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,10 @@ READ = 256 * 1024
 """Bytes asked of the connection at once."""
 DELETED_AT_ONCE = 1000
 """Keys of one DeleteObjects, S3's limit."""
+AGAIN = 60.0
+"""Seconds for which a signed URL is given out again: shorter than credentials of a role are renewed before they end."""
+KEPT = 4096
+"""Signed URLs that are remembered, about a kilobyte each."""
 
 
 class Bucket:
@@ -37,6 +42,7 @@ class Bucket:
         self._settings = settings
         self._fs: Any = None
         self._public: Any = None
+        self._signed: dict[tuple[str, int, str], tuple[str, float]] = {}
 
     # ---- session ----
 
@@ -213,7 +219,23 @@ class Bucket:
     # ---- signing ----
 
     async def sign(self, key: str, expires: int, disposition: str) -> str:
-        """A URL that gives the object to whoever has it, for `expires` seconds (signature version 4)."""
+        """A URL that gives the object to whoever has it, for at most `expires` seconds (signature version 4).
+
+        A URL is given out again for a while, at most a quarter of its time: to sign costs three times what the rest of
+        such an answer does, and many fetch the same layers at once.
+        """
+        wanted = (key, expires, disposition)
+        url, until = self._signed.get(wanted, ("", 0.0))
+        if time.monotonic() < until:
+            return url
+        url = await self._sign(key, expires, disposition)
+        self._signed.pop(wanted, None)
+        while len(self._signed) >= KEPT:
+            del self._signed[next(iter(self._signed))]
+        self._signed[wanted] = (url, time.monotonic() + min(expires / 4, AGAIN))
+        return url
+
+    async def _sign(self, key: str, expires: int, disposition: str) -> str:
         fs = self._public or self._fs
         if fs is None:
             raise StorageUnavailable(f"{self.place.name()} is not open.")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import aclosing, suppress
+import time
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager, suppress
+from types import SimpleNamespace
 
 import httpx2
 import msgspec
@@ -25,6 +28,7 @@ from corereg.testing.storage import (
     stored,
     uploads,
 )
+from corereg_storage_s3 import bucket as bucket_module
 from corereg_storage_s3.place import Place
 from corereg_storage_s3.storage import S3Storage
 
@@ -262,6 +266,48 @@ async def test_a_signed_url_ends(storage: S3Storage) -> None:
         while (await client.get(url)).status_code == 200:
             await asyncio.sleep(0.2)
         assert (await client.get(url)).status_code == 403
+
+
+async def test_a_signed_url_is_given_out_again_for_a_while(storage: S3Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most a quarter of its time, and never another blob's, or another's name."""
+    clock = time.monotonic()
+    monkeypatch.setattr(bucket_module, "time", SimpleNamespace(monotonic=lambda: clock))
+
+    async def url(key: str = "a", name: str = "x", expires: int = 40) -> str | None:
+        return await storage.redirect(key, method="GET", filename=name, expires=expires)
+
+    monkeypatch.setattr(bucket_module, "KEPT", 3)
+    first = await url()
+    with signing(storage) as signed:
+        clock += 9.9
+        assert await url() == first
+        assert signed == []
+        clock += 0.2
+        await url()
+        assert await url("b") not in {await url(), await url("a", "y"), await url("a", expires=41)}
+        assert signed == [("a", 40), ("b", 40), ("a", 40), ("a", 41)]
+        await url(expires=600)
+        clock += 59.9
+        await url(expires=600)
+        clock += 0.2
+        await url(expires=600)
+        assert signed[4:] == [("a", 600), ("a", 600)]
+    assert len(storage.bucket._signed) <= 3
+
+
+@contextmanager
+def signing(storage: S3Storage) -> Iterator[list[tuple[str, int]]]:
+    """What is signed meanwhile: key and time."""
+    found: list[tuple[str, int]] = []
+    sign = storage.bucket._sign
+
+    async def noted(key: str, expires: int, disposition: str) -> str:
+        found.append((key, expires))
+        return await sign(key, expires, disposition)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage.bucket, "_sign", noted)
+        yield found
 
 
 async def test_when_there_is_a_redirect(make: Make) -> None:
