@@ -263,8 +263,8 @@ async def page(
 ) -> tuple[Sequence[Row], int]:
     """One page of `select`, and how many rows all pages have: two statements, however many rows there are.
 
-    `default` is the order where ``sort`` names nothing, names by their bytes; its last column should be unique, or pages
-    overlap.
+    `default` is the order where ``sort`` names nothing, names by their bytes; its last column should be unique, or
+    pages overlap.
     """
     select = select.where(*conditions(listing, fields))
     counted = select.order_by(None).with_only_columns(sa.func.count(), maintain_column_froms=True)

@@ -51,15 +51,20 @@ class Served:
         self.log = log
         self.kind = kind
         self.workers = workers
-        variables: dict[str, str] = {}
-        for place in self.elsewhere:
-            more, there = place(data)
-            plugins = list(dict.fromkeys((*plugins, *more)))
-            variables |= there
-        self.environment = {"COREREG__PLUGINS": ",".join(plugins), **variables, **environment}
+        self.environment = {**self.places(data, plugins), **environment}
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def places(cls, data: Path, plugins: Sequence[str]) -> dict[str, str]:
+        """Variables that say which plugins are enabled, and where what belongs to a data folder is kept."""
+        variables: dict[str, str] = {}
+        for place in cls.elsewhere:
+            more, there = place(data)
+            plugins = list(dict.fromkeys((*plugins, *more)))
+            variables |= there
+        return {"COREREG__PLUGINS": ",".join(plugins), **variables}
 
     def start(self) -> None:
         """Start it, and wait until it is ready."""

@@ -1,4 +1,4 @@
-"""Debian's docker-registry fills a folder; corereg takes it over, serves it, and the other one can still read it."""
+"""Debian's docker-registry fills a folder or a bucket; corereg takes it over and serves it, the other still can."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
+from corereg.testing.storages import KEYS, ObjectStore
 from tests.clients import layouts
 from tests.clients.layouts import Layout
-from tests.clients.server import ADMIN, PASSWORD, PLUGINS, Server, Shape, corereg, free_port
+from tests.clients.server import ADMIN, PASSWORD, Server, Shape, corereg, free_port
 from tests.clients.tools import missing, require, run
 
 pytestmark = pytest.mark.corereg_files
@@ -25,18 +27,17 @@ START = 60
 
 
 @contextmanager
-def docker_registry(storage: Path, folder: Path) -> Iterator[str]:
-    """CNCF Distribution on `storage`; its host and port."""
+def docker_registry(driver: str, folder: Path) -> Iterator[str]:
+    """CNCF Distribution with that `driver` (a section of its configuration); its host and port."""
     program = shutil.which("docker-registry", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     if program is None:
         missing("docker-registry is not installed (on Debian, as root: scripts/servers)")
     port = free_port(HOST)
     config = folder / "config.yml"
-    config.write_text(
-        f"version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {storage}\nhttp:\n  addr: {HOST}:{port}\n"
-    )
+    config.write_text(f"version: 0.1\nstorage:\n  {driver}\nhttp:\n  addr: {HOST}:{port}\n")
     with (folder / "docker-registry.log").open("ab") as log:
-        process = subprocess.Popen([program, "serve", config], stdout=log, stderr=log)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        process = subprocess.Popen([program, "serve", config], stdout=log, stderr=log, env=environment)
     try:
         end = time.monotonic() + START
         while not _answers(port):
@@ -83,13 +84,31 @@ def server(tmp_path: Path) -> Iterator[Server]:
     made.stop()
 
 
-def test_a_folder_of_docker_registry_is_taken_over(server: Server, tmp_path: Path) -> None:
+@pytest.fixture(params=["folder", "bucket"])
+def driver(request: pytest.FixtureRequest, server: Server) -> str:
+    """Where the old registry keeps its bytes, as a section of its configuration; `server` keeps its own there, too."""
+    if request.param == "folder":
+        storage = server.data / "storage"
+        storage.mkdir(parents=True)
+        return f"filesystem: {{rootdirectory: {storage}}}"
+    store: ObjectStore = request.getfixturevalue("object_store")
+    prefix = uuid4().hex
+    server.environment |= {
+        "COREREG__PLUGINS": "storage_s3,accounts",
+        "COREREG__STORAGE__URL": f"s3://{store.bucket}/{prefix}?endpoint={store.url}&region=us-east-1",
+        **{f"COREREG__STORAGE_S3__{name}".upper(): value for name, value in KEYS.items()},
+    }
+    return (
+        f"s3: {{accesskey: {KEYS['access_key']}, secretkey: {KEYS['secret_key']}, secure: false, region: us-east-1, "
+        f"regionendpoint: '{store.url}', bucket: {store.bucket}, rootdirectory: /{prefix}}}"
+    )
+
+
+def test_what_docker_registry_holds_is_taken_over(server: Server, driver: str, tmp_path: Path) -> None:
     skopeo = require("skopeo")
     layout = Layout(tmp_path / "layout")
     digests = manifests(layout)
-    storage = server.data / "storage"
-    storage.mkdir(parents=True)
-    with docker_registry(storage, tmp_path) as old:
+    with docker_registry(driver, tmp_path) as old:
         for tag in digests:
             for repository in ("team/app", "alone"):
                 place = f"docker://{old}/{repository}:{tag}"
@@ -99,7 +118,7 @@ def test_a_folder_of_docker_registry_is_taken_over(server: Server, tmp_path: Pat
         run(skopeo, "copy", "-f", "v2s2", "--dest-tls-verify=false", f"oci:{layout.path}:single", converted)
         docker = run(skopeo, "inspect", "--tls-verify=false", "-f", "{{.Digest}}", converted).text.strip()
 
-    environment = {"COREREG__PLUGINS": PLUGINS, "COREREG_ADMIN_PASSWORD": PASSWORD}
+    environment = {**server.environment, "COREREG_ADMIN_PASSWORD": PASSWORD}
     done = run(*corereg(), "adopt", "--data", server.data, env=environment)
     assert "Took over 9 manifests, 7 tags" in done.text
 
@@ -119,7 +138,7 @@ def test_a_folder_of_docker_registry_is_taken_over(server: Server, tmp_path: Pat
     assert server.manifest_digest("team/app", "new") == new["digest"]
     server.stop()
 
-    with docker_registry(storage, tmp_path) as old:
+    with docker_registry(driver, tmp_path) as old:
         for repository, tag, digest in wanted:
             place = f"docker://{old}/{repository}:{tag}"
             assert layouts.digest(run(skopeo, "inspect", "--tls-verify=false", "--raw", place).text.encode()) == digest

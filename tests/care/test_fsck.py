@@ -18,7 +18,7 @@ from corereg.store.work import Silent
 from corereg.testing.client import EMPTY, Credentials, RegistryClient, blob, expect, image
 from corereg.testing.registry import Person, scratch
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.corereg_files]
 PASSWORD = "a Password for tests only 1"
 LAYER = b"a layer"
 DIGEST = str(Digest.of(LAYER))

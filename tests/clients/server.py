@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
+from corereg.testing.serving import Served
+
 from .layouts import Descriptor, Layout
 from .tools import clean_environment, run
 
 ADMIN = "admin"
 PASSWORD = "Correct horse, battery 9"
-PLUGINS = "storage_fs,accounts"  # the core's own affairs, wherever one pushes to
+PLUGINS = ("storage_fs", "accounts")  # the core's own affairs, wherever one pushes to
 START = 60  # seconds until /healthz answers, on a machine that is busy
 STOP = 20  # seconds until SIGTERM has ended it
 MANIFESTS = ", ".join(
@@ -74,6 +76,7 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
         self.terminated = False
         self.users: set[str] = set()
+        self.environment = Served.places(self.data, PLUGINS)
 
     @property
     def address(self) -> str:
@@ -105,7 +108,7 @@ class Server:
             *("--workers", str(shape.workers), "--server", shape.kind),
             *(("--tls", "self-signed") if shape.tls else ()),
         ]
-        environment = {"COREREG_ADMIN_PASSWORD": PASSWORD, "COREREG__PLUGINS": PLUGINS, "PYTHONUNBUFFERED": "1"}
+        environment = {"COREREG_ADMIN_PASSWORD": PASSWORD, "PYTHONUNBUFFERED": "1", **self.environment}
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 command,
@@ -158,7 +161,8 @@ class Server:
         """A local user who has been given nothing; made once."""
         if name in self.users:
             return
-        run(*corereg(), "user", "create", name, "--password-stdin", "--data", self.data, stdin=password)
+        words = ("user", "create", name, "--password-stdin", "--data", self.data)
+        run(*corereg(), *words, env=self.environment, stdin=password)
         self.users.add(name)
 
     def request(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -181,7 +182,7 @@ async def test_postgresql_is_restarted_under_load(cluster: Cluster, postgres: Se
             group.start_soon(push_all, writers, 120 if full else 12, enough)
             for _ in range(2):
                 await anyio.sleep(0.7)
-                await anyio.to_thread.run_sync(postgres.stop)
+                await anyio.to_thread.run_sync(postgres.stop, signal.SIGQUIT)
                 await anyio.sleep(0.7)
                 postgres.start()  # it would end with a worker thread
             await anyio.sleep(0.5)

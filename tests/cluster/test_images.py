@@ -53,7 +53,7 @@ def test_skopeo_pushes_and_pulls_many_images_at_once(cluster: Cluster, full: boo
 
 
 def test_docker_pushes_and_pulls_images_at_once(cluster: Cluster, full: bool, tmp_path: Path) -> None:
-    count = 10 if full else 2
+    count = 50 if full else 2
     address = f"localhost:{cluster.url.rpartition(':')[2]}"
     with engine() as started:
         docker = started.docker(tmp_path / "docker")
