@@ -130,7 +130,7 @@ async def provide_settings(plugins: Plugins) -> None:
 async def provide_storage(plugins: Plugins) -> None:
     assert isinstance(plugins.storage("memory:"), FsspecStorage)
     with pytest.raises(corereg.PluginError):
-        plugins.storage("fs:/x")
+        plugins.storage("elsewhere:/x")
 
 
 async def provide_schema(plugins: Plugins) -> None:

@@ -38,10 +38,16 @@ def node(folder: Path, database: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-async def test_every_job_ends_once_though_its_processes_are_killed(
-    tmp_path: Path, corereg_database: str | None
-) -> None:
-    database = corereg_database or f"sqlite:{tmp_path / 'corereg.db'}"
+@pytest.fixture
+def database(request: pytest.FixtureRequest, pytestconfig: pytest.Config, tmp_path: Path) -> str:
+    """One of the test's own, for processes."""
+    if pytestconfig.getoption("--corereg-database"):
+        url: str = request.getfixturevalue("postgres_url")
+        return url
+    return f"sqlite:{tmp_path / 'corereg.db'}"
+
+
+async def test_every_job_ends_once_though_its_processes_are_killed(tmp_path: Path, database: str) -> None:
     chance = random.Random(4)
     async with registry(tmp_path, database, slots=0) as watching:
         session = watching.session()
