@@ -30,12 +30,21 @@ def measure(storage: Storage, metrics: Metrics, tracer: Tracer) -> None:
 
 def _size(storage: Storage, name: str, call: Callable[..., Any]) -> Callable[..., int] | None:
     """How many bytes a call makes durable; None for one that makes none, or that leaves it to `commit`."""
-    taken = inspect.signature(call).bind
     if name == "commit":
-        return lambda *arguments, **named: taken(*arguments, **named).arguments["size"]
+        return _argument(call, "size", int)
     if name == "put" and type(storage).put is not Storage.put:
-        return lambda *arguments, **named: len(taken(*arguments, **named).arguments["data"])
+        return _argument(call, "data", len)
     return None
+
+
+def _argument(call: Callable[..., Any], name: str, size: Callable[[Any], int]) -> Callable[..., int]:
+    """`size` of the argument `name` of a call, however it is given."""
+    position = list(inspect.signature(call).parameters).index(name)
+
+    def taken(*arguments: Any, **named: Any) -> int:
+        return size(arguments[position] if position < len(arguments) else named[name])
+
+    return taken
 
 
 def _measured(

@@ -33,6 +33,11 @@ GATHER, SMALLEST_GATHER = 1024 * KiB, 64 * KiB
 """Bytes an upload gathers before they are worth a trip to a thread, at most and at least."""
 MOST_PIECES = 512
 """Pieces gathered or written at once, at most: a system takes 1024."""
+WRITTEN_AT_ONCE = 256 * KiB
+"""Bytes of one write. Linux keeps a larger one in a larger run of pages that lie together, and takes such a run from
+memory that was never used before it takes the smaller ones that were: on a virtual machine that is memory its host has
+to find first, and a write of a mebibyte then costs three to five times as much.
+"""
 LOCK_TRIES, LOCK_PAUSE = 20, 0.02
 WRITEBACK = 4 * 1024 * KiB
 """Bytes of an upload after which the disk is asked to begin."""
@@ -525,13 +530,25 @@ def write_all(descriptor: int, pieces: Sequence[bytes], offset: int) -> int:
     """Write the pieces at `offset`; where they end."""
     waiting = [memoryview(piece) for piece in pieces if piece]
     while waiting:
-        written = os.pwritev(descriptor, waiting[:MOST_PIECES], offset)
+        written = os.pwritev(descriptor, _some(waiting), offset)
         offset += written
         while waiting and written >= len(waiting[0]):
             written -= len(waiting.pop(0))
         if written:
             waiting[0] = waiting[0][written:]
     return offset
+
+
+def _some(waiting: Sequence[memoryview]) -> list[memoryview]:
+    """The first of the pieces, as many as are written at once."""
+    found: list[memoryview] = []
+    room = WRITTEN_AT_ONCE
+    for piece in waiting[:MOST_PIECES]:
+        found.append(piece[:room])
+        room -= len(found[-1])
+        if not room:
+            break
+    return found
 
 
 def _file(descriptor: int) -> io.FileIO:
