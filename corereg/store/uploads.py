@@ -26,11 +26,12 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from corereg.oci.digest import Digest, hasher
+from corereg.oci.digest import Digest
 from corereg.oci.errors import BlobUploadUnknown, DigestInvalid, RangeInvalid, SizeInvalid
 from corereg.store.condemned import OF_DIGEST, Condemned, blob_lock
 from corereg.store.database import Database, DatabaseFull, Query, Row, Transaction, now
 from corereg.store.gathering import Gathered, check, wrong
+from corereg.store.pieces import Piece, Receipt, RunningHash, keep
 from corereg.store.schema import condemned, uploads
 from corereg.store.storage import KeyMissing, State, Storage, StorageError, StorageFull, Writer
 from corereg.store.threads import Threads
@@ -39,8 +40,6 @@ SECOND = 1_000_000
 BUDGET = 8 * 1024 * 1024
 LARGEST_PIECE = 1024 * 1024
 SMALLEST_PIECE = 64 * 1024
-INLINE_HASH = 32 * 1024
-"""Bytes hashed in the event loop; above that a thread costs less than the wait it saves others."""
 HASHERS = 4
 """Threads that hash beside the writing."""
 HASHES_KEPT = 4096
@@ -134,36 +133,6 @@ class Committed(msgspec.Struct, frozen=True):
     size: int
     key: str
     claimant: str
-
-
-class RunningHash:
-    """A hash over the first `offset` bytes of an upload."""
-
-    __slots__ = ("_threads", "algorithm", "hash", "offset")
-
-    def __init__(self, algorithm: str, threads: Threads) -> None:
-        self.algorithm = algorithm
-        self.hash = hasher(algorithm)
-        self.offset = 0
-        self._threads = threads
-
-    async def update(self, piece: Piece) -> None:
-        if piece.size <= INLINE_HASH:
-            self._update(piece)
-        else:
-            await self._threads.run(self._update, piece)
-
-    def _update(self, piece: Piece) -> None:
-        for chunk in piece.chunks:
-            self.hash.update(chunk)
-        self.offset += piece.size
-
-
-class Piece(msgspec.Struct, frozen=True):
-    """Some chunks as the server handed them over, worth a thread hop together; never joined: that would be a copy."""
-
-    chunks: tuple[bytes, ...]
-    size: int
 
 
 class Uploads:
@@ -493,7 +462,7 @@ class Uploads:
                         await busy
                         busy = None
                     self._check_limit(receipt.received + piece.size)
-                    busy = asyncio.create_task(_keep(piece, writer, running, receipt))
+                    busy = asyncio.create_task(keep(piece, writer, running, receipt))
                     if now() - extended > self._lease // 3:
                         extended = now()
                         await self._extend(upload.id, claimant)
@@ -569,38 +538,6 @@ class Uploads:
                 await self.storage.abort(upload.id, upload.state)
             except StorageError:
                 return  # bytes without a row are reaped by the next purge
-
-
-class Receipt:
-    """How many bytes of an upload its writer has taken."""
-
-    __slots__ = ("received",)
-
-    def __init__(self, received: int) -> None:
-        self.received = received
-
-
-async def _keep(piece: Piece, writer: Writer, running: RunningHash | None, receipt: Receipt) -> None:
-    if running is None:
-        await _write(piece, writer)
-    elif piece.size <= INLINE_HASH:
-        await _write(piece, writer)
-        await running.update(piece)
-    else:
-        await _both(_write(piece, writer), running.update(piece))
-    receipt.received += piece.size
-
-
-async def _write(piece: Piece, writer: Writer) -> None:
-    for chunk in piece.chunks:
-        await writer.write(chunk)
-
-
-async def _both(first: Awaitable[None], second: Awaitable[None]) -> None:
-    """Wait for both, also when one fails: neither may still be at work on the piece afterwards."""
-    for result in await asyncio.gather(first, second, return_exceptions=True):
-        if isinstance(result, BaseException):
-            raise result
 
 
 def _encode(state: State) -> str:

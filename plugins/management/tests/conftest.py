@@ -27,7 +27,7 @@ ADMIN = Credentials("admin", PASSWORD)
 GUEST = Credentials("guest", PASSWORD)
 STRANGER = Credentials("stranger", PASSWORD)
 API = "/api/v2.0"
-BACKGROUND = re.compile(r"FROM (rights_changes|journal)")
+BACKGROUND = re.compile(r"FROM (rights_changes|journal|job_|nodes|settings|signing_keys)")
 """What is read from time to time, whoever asks what."""
 CONFIG = "application/vnd.oci.image.config.v1+json"
 READING = {

@@ -1,0 +1,78 @@
+"""A piece of an upload on its way: hashed and written side by side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+
+import msgspec
+
+from corereg.oci.digest import hasher
+from corereg.store.storage import Writer
+from corereg.store.threads import Threads
+
+INLINE_HASH = 32 * 1024
+"""Bytes hashed in the event loop; above that a thread costs less than the wait it saves others."""
+
+
+class RunningHash:
+    """A hash over the first `offset` bytes of an upload."""
+
+    __slots__ = ("_threads", "algorithm", "hash", "offset")
+
+    def __init__(self, algorithm: str, threads: Threads) -> None:
+        self.algorithm = algorithm
+        self.hash = hasher(algorithm)
+        self.offset = 0
+        self._threads = threads
+
+    async def update(self, piece: Piece) -> None:
+        if piece.size <= INLINE_HASH:
+            self._update(piece)
+        else:
+            await self._threads.run(self._update, piece)
+
+    def _update(self, piece: Piece) -> None:
+        for chunk in piece.chunks:
+            self.hash.update(chunk)
+        self.offset += piece.size
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """Some chunks as the server handed them over, worth a thread hop together; never joined: that would be a copy."""
+
+    chunks: tuple[bytes, ...]
+    size: int
+
+
+class Receipt:
+    """How many bytes of an upload its writer has taken."""
+
+    __slots__ = ("received",)
+
+    def __init__(self, received: int) -> None:
+        self.received = received
+
+
+async def keep(piece: Piece, writer: Writer, running: RunningHash | None, receipt: Receipt) -> None:
+    """Write and hash one piece (None: nobody hashes); then the receipt has it."""
+    if running is None:
+        await _write(piece, writer)
+    elif piece.size <= INLINE_HASH:
+        await _write(piece, writer)
+        await running.update(piece)
+    else:
+        await _both(_write(piece, writer), running.update(piece))
+    receipt.received += piece.size
+
+
+async def _write(piece: Piece, writer: Writer) -> None:
+    for chunk in piece.chunks:
+        await writer.write(chunk)
+
+
+async def _both(first: Awaitable[None], second: Awaitable[None]) -> None:
+    """Wait for both, also when one fails: neither may still be at work on the piece afterwards."""
+    for result in await asyncio.gather(first, second, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
