@@ -499,13 +499,14 @@ def _own(options: argparse.Namespace, folder: Path, stack: ExitStack, *, empty: 
         if options.plugins:
             environment["COREREG__PLUGINS"] = options.plugins
         server = _start(stack, Server(name, command, folder, environment))
-        yield Target(name, server.address, "corereg", "admin", password, server)
+        own = Target(name, server.address, "corereg", "admin", password, server)
+        yield own
         if empty:
             command = [str(Path(corereg).with_name("python")), "-m", "benchmark.ceiling", kind]
             command += [str(options.workers), "{port}"]
             beside = {"PYTHONPATH": str(ROOT / "scripts")}
             server = _start(stack, Server(table.ceiling(name), command, folder, beside))
-            yield Target(server.name, server.address, "empty", server=server)
+            yield Target(server.name, server.address, "empty", server=server, like=own)
 
 
 def _corereg(chosen: str | None) -> str:

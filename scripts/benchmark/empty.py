@@ -45,6 +45,7 @@ async def _start(send: Send, status: int, size: int, extra: tuple[bytes, bytes])
         (b"content-length", b"%d" % size),
         (b"docker-content-digest", b"sha256:" + b"0" * 64),
         (b"docker-distribution-api-version", b"registry/2.0"),
+        (b"x-content-type-options", b"nosniff"),
         extra,
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -30,7 +30,8 @@ class Target:
     """A server in the comparison.
 
     `role` is ``corereg``, ``peer``, or ``empty`` for the ASGI app that does nothing on the server corereg runs on.
-    `server` is None for one that was running before; its processor time is unknown then.
+    `server` is None for one that was running before; its processor time is unknown then. `like` is whose Authorization
+    it is sent, where it asks for none itself: a kilobyte of token is work for a server, too.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Target:
     user: str = ""
     password: str = ""
     server: Server | None = None
+    like: Target | None = None
 
     @property
     def cpu(self) -> float:
@@ -47,6 +49,8 @@ class Target:
 
     def authorization(self) -> str:
         """The value of an Authorization header as this server's challenge wants it; empty when it wants none."""
+        if self.like is not None:
+            return self.like.authorization()
         with Connection(self.address) as connection:
             answer = connection.ask("GET", "/v2/", {})
         if answer.status != 401:
