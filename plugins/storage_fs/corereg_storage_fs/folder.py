@@ -33,7 +33,7 @@ GATHER, SMALLEST_GATHER = 1024 * KiB, 64 * KiB
 """Bytes an upload gathers before they are worth a trip to a thread, at most and at least."""
 MOST_PIECES = 512
 """Pieces gathered or written at once, at most: a system takes 1024."""
-WRITTEN_AT_ONCE = 64 * KiB
+WRITTEN_AT_ONCE = 256 * KiB
 """Bytes of one write. Linux keeps a larger one in a larger run of pages that lie together, and takes such a run from
 memory that was never used before it takes the smaller ones that were: on a virtual machine that is memory its host has
 to find first, and a write of a mebibyte then costs three to five times as much.
