@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmark.content import IMAGE, Content
@@ -47,11 +48,16 @@ class Terms:
 
 @dataclass(frozen=True)
 class Beside:
-    """The slowest stretch of the pulls alone, and of those while a collection ran, which took so many seconds."""
+    """Stretches of the pulls alone, and of those while a collection ran, which took so many seconds."""
 
-    alone: Sample
-    during: Sample
+    alone: Sequence[Sample]
+    during: Sequence[Sample]
     seconds: float
+
+    @property
+    def ratio(self) -> float:
+        """How much longer the slowest hundredth of the pulls took."""
+        return slow(self.during) / slow(self.alone)
 
 
 def digest(number: int, what: str) -> str:
@@ -153,7 +159,7 @@ def beside(target: Target, server: Server, collector: Callable[[Path], subproces
     server.start()
     server.wait()
     pulls(target, 2, terms.connections)  # what a fresh process does for the first time
-    alone = [pulls(target, STRETCH, terms.connections) for _ in range(2)]
+    alone = [pulls(target, STRETCH, terms.connections) for _ in range(5)]
     run = collector(server.folder)
     during = []
     while run.poll() is None:
@@ -162,7 +168,7 @@ def beside(target: Target, server: Server, collector: Callable[[Path], subproces
     if found["status"] != "Success":
         raise ServerError(f"the collection ended with {found['status']}: {found['message']}")
     whole = during[:-1] or during  # the last stretch holds more than the end of the collection
-    return Beside(max(alone, key=_slowest), max(whole, key=_slowest), found["seconds"])
+    return Beside(alone, whole, found["seconds"])
 
 
 def pulls(target: Target, seconds: float, connections: int) -> Sample:
@@ -171,5 +177,11 @@ def pulls(target: Target, seconds: float, connections: int) -> Sample:
     return wrk(target, request, seconds=seconds, connections=connections)
 
 
-def _slowest(sample: Sample) -> float:
-    return sample.p99
+def slow(stretches: Sequence[Sample]) -> float:
+    """The time of the slowest hundredth of pulls, in milliseconds: the median of all stretches."""
+    return median(each.p99 for each in stretches)
+
+
+def rate(stretches: Sequence[Sample]) -> float:
+    """Pulls a second over all stretches."""
+    return sum(each.requests for each in stretches) / sum(each.seconds for each in stretches)
