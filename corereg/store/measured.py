@@ -24,22 +24,22 @@ def measure(storage: Storage, metrics: Metrics, tracer: Tracer) -> None:
     for name in CALLS:
         call = getattr(storage, name, None)
         if inspect.iscoroutinefunction(call):
-            setattr(storage, name, _measured(name, call, metrics, tracer, _size(storage, name, call)))
+            setattr(storage, name, _measured(name, call, metrics, tracer, _size(storage, name)))
     vars(storage)["read"] = _counted(storage.read, metrics)
 
 
-def _size(storage: Storage, name: str, call: Callable[..., Any]) -> Callable[..., int] | None:
+def _size(storage: Storage, name: str) -> Callable[..., int] | None:
     """How many bytes a call makes durable; None for one that makes none, or that leaves it to `commit`."""
     if name == "commit":
-        return _argument(call, "size", int)
+        return _argument(Storage.commit, "size", int)
     if name == "put" and type(storage).put is not Storage.put:
-        return _argument(call, "data", len)
+        return _argument(Storage.put, "data", len)
     return None
 
 
 def _argument(call: Callable[..., Any], name: str, size: Callable[[Any], int]) -> Callable[..., int]:
-    """`size` of the argument `name` of a call, however it is given."""
-    position = list(inspect.signature(call).parameters).index(name)
+    """`size` of the argument `name` of a call of the contract's, however it is given and whatever takes it."""
+    position = list(inspect.signature(call).parameters).index(name) - 1  # without self
 
     def taken(*arguments: Any, **named: Any) -> int:
         return size(arguments[position] if position < len(arguments) else named[name])

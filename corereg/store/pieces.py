@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 
-import msgspec
-
 from corereg.oci.digest import hasher
 from corereg.store.storage import Writer
 from corereg.store.threads import Threads
@@ -26,23 +24,16 @@ class RunningHash:
         self.offset = 0
         self._threads = threads
 
-    async def update(self, piece: Piece) -> None:
-        if piece.size <= INLINE_HASH:
+    async def update(self, piece: bytes) -> None:
+        if len(piece) <= INLINE_HASH:
             self._update(piece)
         else:
             await self._threads.run(self._update, piece)
 
-    def _update(self, piece: Piece) -> None:
-        for chunk in piece.chunks:
-            self.hash.update(chunk)
-        self.offset += piece.size
-
-
-class Piece(msgspec.Struct, frozen=True):
-    """Some chunks as the server handed them over, worth a thread hop together; never joined: that would be a copy."""
-
-    chunks: tuple[bytes, ...]
-    size: int
+    def _update(self, piece: bytes) -> None:
+        """Both or neither, also when whoever waits is cancelled."""
+        self.hash.update(piece)
+        self.offset += len(piece)
 
 
 class Receipt:
@@ -54,21 +45,16 @@ class Receipt:
         self.received = received
 
 
-async def keep(piece: Piece, writer: Writer, running: RunningHash | None, receipt: Receipt) -> None:
+async def keep(piece: bytes, writer: Writer, running: RunningHash | None, receipt: Receipt) -> None:
     """Write and hash one piece (None: nobody hashes); then the receipt has it."""
     if running is None:
-        await _write(piece, writer)
-    elif piece.size <= INLINE_HASH:
-        await _write(piece, writer)
+        await writer.write(piece)
+    elif len(piece) <= INLINE_HASH:
+        await writer.write(piece)
         await running.update(piece)
     else:
-        await _both(_write(piece, writer), running.update(piece))
-    receipt.received += piece.size
-
-
-async def _write(piece: Piece, writer: Writer) -> None:
-    for chunk in piece.chunks:
-        await writer.write(chunk)
+        await _both(writer.write(piece), running.update(piece))
+    receipt.received += len(piece)
 
 
 async def _both(first: Awaitable[None], second: Awaitable[None]) -> None:

@@ -150,7 +150,14 @@ class Quick(FsspecStorage):
         return "somewhere"
 
 
-@pytest.mark.parametrize("kind", [Slow, Quick])
+class Passing(FsspecStorage):
+    """Hands on whatever it is given."""
+
+    async def put(self, *arguments, **named) -> str:
+        return "somewhere"
+
+
+@pytest.mark.parametrize("kind", [Slow, Quick, Passing])
 async def test_a_whole_blob_is_counted_once_however_it_is_put(kind: type[FsspecStorage]) -> None:
     metrics = Metrics()
     storage = kind(MemoryFileSystem(), "/counted")

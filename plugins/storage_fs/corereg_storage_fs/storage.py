@@ -10,7 +10,8 @@ from itertools import islice
 from anyio.lowlevel import checkpoint
 
 from corereg import Capability, KeyMissing, Stat, State, Storage, Threads, Writer, blob_key
-from corereg_storage_fs.folder import MOST_PIECES, Appender, Folder, Names, Reader, key_names, told, upload_names
+from corereg_storage_fs.folder import Appender, Folder, Names, Reader, key_names, told, upload_names
+from corereg_storage_fs.writing import MOST_PIECES
 
 THREADS = 16
 BATCH = 1000

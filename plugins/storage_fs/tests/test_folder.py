@@ -21,6 +21,7 @@ from corereg import BLOBS, KeyMissing, StorageFull, StorageUnavailable, blob_key
 from corereg.testing.storage import appended, committed, digest_of, read, some_bytes, started, stored
 from corereg_storage_fs.folder import PIECE
 from corereg_storage_fs.storage import FolderStorage
+from corereg_storage_fs.writing import WRITTEN_AT_ONCE
 
 pytestmark = pytest.mark.anyio
 
@@ -594,6 +595,24 @@ async def test_sentences(
         assert str(upload_file(root, upload)) in str(raised.value)
     state = await writer.close()
     await storage.abort(upload, state)
+
+
+@pytest.mark.parametrize("piece", [1 * MiB, 100_000, 1500])
+async def test_no_write_is_larger_than_the_kernel_keeps_cheaply(
+    storage: FolderStorage, monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    real, sizes = os.pwritev, []
+
+    def pwritev(descriptor: int, buffers: Sequence[memoryview], offset: int) -> int:
+        sizes.append(sum(map(len, buffers)))
+        return real(descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "pwritev", pwritev)
+    data = some_bytes(MiB + 1)
+    async with stored(storage, data, piece=piece) as key:
+        assert await read(storage, key) == data
+    assert sum(sizes) == len(data)
+    assert max(sizes) == WRITTEN_AT_ONCE
 
 
 async def test_half_a_write_is_finished(storage: FolderStorage, monkeypatch: pytest.MonkeyPatch) -> None:

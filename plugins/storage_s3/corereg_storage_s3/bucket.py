@@ -60,6 +60,7 @@ class Bucket:
     async def close(self) -> None:
         """Close the connections."""
         sessions, self._fs, self._public = (self._fs, self._public), None, None
+        self._signed.clear()
         with anyio.CancelScope(shield=True):
             for fs in sessions:
                 if fs is not None:

@@ -293,6 +293,10 @@ async def test_a_signed_url_is_given_out_again_for_a_while(storage: S3Storage, m
         await url(expires=600)
         assert signed[4:] == [("a", 600), ("a", 600)]
     assert len(storage.bucket._signed) <= 3
+    await storage.close()
+    with pytest.raises(StorageUnavailable, match="is not open"):
+        await url(expires=600)
+    await storage.open()
 
 
 @contextmanager
