@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from corereg import Artifact, BadRequest, Digest, Grant, Registry, Term, parse_q, tables
+from corereg.testing.statements import statements_of
 from corereg_labels import Labels
 
 pytestmark = pytest.mark.anyio
@@ -195,33 +196,24 @@ async def test_what_goes_in_the_same_moment(
 # ---- what management asks ----
 
 
-async def test_a_page_costs_one_statement(
-    api: Any, labels: Labels, registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_page_costs_one_statement(api: Any, labels: Labels, registry: Registry) -> None:
     artifacts = [Artifact(name, await api.image(name)) for name in ("alpha/a", "alpha/b", "beta/c")]
     for name in ("z", "y"):
         label = await api.made(name)
         for each in artifacts[:2]:
             await api.attach(each.repository, each.digest, label)
-    seen: list[Any] = []
-    rows = registry.database.rows
-
-    async def counted(statement: Any, /, **parameters: Any) -> Any:
-        seen.append(statement)
-        return await rows(statement, **parameters)
-
-    monkeypatch.setattr(registry.database, "rows", counted)
     wanted = [*artifacts, Artifact("alpha/none", artifacts[0].digest)]
-    found = await labels.describe_artifacts(wanted)
-    assert len(seen) == 1
+    with statements_of(registry.database) as seen:
+        found = await labels.describe_artifacts(wanted)
+        assert len(seen) == 1
+        assert await labels.describe_artifacts([]) == {}
+        assert len(seen) == 1
     assert {each: [label.name for label in said["labels"]] for each, said in found.items()} == {
         artifacts[0]: ["y", "z"],
         artifacts[1]: ["y", "z"],
         artifacts[2]: [],
         wanted[3]: [],
     }
-    assert await labels.describe_artifacts([]) == {}
-    assert len(seen) == 1
 
 
 async def test_what_an_artifact_shows_of_a_label_is_the_label(api: Any, labels: Labels) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -17,7 +16,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from corereg import Action, Database, Grant, Namespace, Registry, asgi, hookimpl
+from corereg import Action, Grant, Namespace, Registry, asgi, hookimpl
 from corereg.testing.client import Content, Credentials, RegistryClient, blob, expect, image, index
 from corereg.testing.registry import Person, scratch
 from corereg_management import Management
@@ -27,8 +26,6 @@ ADMIN = Credentials("admin", PASSWORD)
 GUEST = Credentials("guest", PASSWORD)
 STRANGER = Credentials("stranger", PASSWORD)
 API = "/api/v2.0"
-BACKGROUND = re.compile(r"FROM (rights_changes|journal|job_|nodes|settings|signing_keys)")
-"""What is read from time to time, whoever asks what."""
 CONFIG = "application/vnd.oci.image.config.v1+json"
 READING = {
     "repository": {"pull", "list", "read"},
@@ -220,24 +217,3 @@ async def opened(make_registry: Make) -> AsyncIterator[Callable[..., Awaitable[A
             return api
 
         yield open_one
-
-
-@pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Awaitable[int]]:
-    """How many statements a call reads."""
-
-    async def count(database: Database, call: Awaitable[Any]) -> int:
-        seen: list[Any] = []
-        rows = database.rows
-
-        async def told(statement: Any, /, **parameters: Any) -> Any:
-            if not BACKGROUND.search(str(getattr(statement, "statement", statement))):
-                seen.append(statement)
-            return await rows(statement, **parameters)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(database, "rows", told)
-            await call
-        return len(seen)
-
-    return count

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack
@@ -34,8 +33,6 @@ PASSWORD = "a password for tests only"
 NUMBERS = {"admin": 1, "alice": 2, "bob": 3, "carol": 4, "dave": 5, "erin": 6, "Zoë": 7}
 GROUPS = {"ops": 1, "dev": 2}
 LIST = "/api/v2.0/projects"
-BACKGROUND = re.compile(r"FROM (rights_changes|journal|job_|nodes|settings|signing_keys)")
-"""What is read from time to time, whoever asks what."""
 
 
 class MemoryStorage:
@@ -220,18 +217,3 @@ def registry(opened: tuple[Registry, Api]) -> Registry:
 @pytest.fixture
 def api(opened: tuple[Registry, Api]) -> Api:
     return opened[1]
-
-
-@pytest.fixture
-def counted(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """How many statements outside transactions requests have sent to the database."""
-    sent = []
-    rows = registry.database.rows
-
-    async def noted(statement: Any, /, **parameters: Any) -> Any:
-        if not BACKGROUND.search(str(getattr(statement, "statement", statement))):
-            sent.append(statement)
-        return await rows(statement, **parameters)
-
-    monkeypatch.setattr(registry.database, "rows", noted)
-    return lambda: len(sent)

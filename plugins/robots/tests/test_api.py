@@ -11,6 +11,7 @@ import pytest
 
 from corereg import Registry, openapi_document
 from corereg.testing.client import Credentials
+from corereg.testing.statements import statements_of
 
 pytestmark = pytest.mark.anyio
 
@@ -244,28 +245,19 @@ async def test_a_list_that_cannot_be_meant(api: Any, q: str) -> None:
     assert code(await api("admin", "GET", f"/robots?q={q}")) == (400, "BAD_REQUEST")
 
 
-async def test_pages_cost_the_same_whatever_is_on_them(
-    api: Any, registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_pages_cost_the_same_whatever_is_on_them(api: Any, registry: Registry) -> None:
     """However many robots there are, and permissions on the page."""
-    seen: list[Any] = []
-    rows = registry.database.rows
 
-    async def counted(statement: Any, /, **parameters: Any) -> Any:
-        if "robots" in str(statement):  # and not a look that the registry takes once in a while
-            seen.append(statement)
-        return await rows(statement, **parameters)
+    async def cost(robots: int) -> int:
+        with statements_of(registry.database) as seen:
+            assert len(names(await api("admin", "GET", "/robots?page_size=30"))) == robots
+        return sum("robots" in str(each) for each in seen)
 
-    monkeypatch.setattr(registry.database, "rows", counted)
     await api.made(api.system_robot("r0"))
-    seen.clear()
-    assert len(names(await api("admin", "GET", "/robots?page_size=30"))) == 1
-    of_one = len(seen)
+    of_one = await cost(1)
     for number in range(1, 30):
         await api.made(api.system_robot(f"r{number}"))
-    seen.clear()
-    assert len(names(await api("admin", "GET", "/robots?page_size=30"))) == 30
-    assert len(seen) == of_one <= 3
+    assert await cost(30) == of_one <= 3
 
 
 # ---- update ----
