@@ -21,7 +21,7 @@ from uuid import uuid4
 
 from corereg.store.engines import connect
 from corereg.store.schema import CORE, upgrade
-from corereg.testing.serving import free_port
+from corereg.testing.serving import bound, free_port
 
 STARTS = 60.0
 """Seconds a server has until it answers."""
@@ -66,7 +66,7 @@ class Server:
         """A command as the owner of the cluster; it ends with this thread."""
         program = str(self._programs / arguments[0])
         user = OWNER if self._root else pwd.getpwuid(os.geteuid()).pw_name
-        guard = ["setpriv", "--pdeathsig", "QUIT"] if shutil.which("setpriv") else []
+        guard = bound("QUIT")
         if self._root:
             guard = [*guard, "--init-groups", "--reuid", user, "--regid", user]
         return [*guard, program, *arguments[1:]]

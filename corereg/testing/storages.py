@@ -20,6 +20,7 @@ import httpx2
 from corereg.config import Config
 from corereg.plugins import PluginError, Plugins, installed, load
 from corereg.store.storage import Storage
+from corereg.testing.serving import bound
 
 BUCKET = "corereg-tests"
 KEYS = {"access_key": "tester", "secret_key": "nothing to protect"}
@@ -35,8 +36,8 @@ class ObjectStore:
 
     def __init__(self, bucket: str = BUCKET) -> None:
         self.bucket = bucket
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"],
+        self._process = subprocess.Popen(  # noqa: S603 - our own command
+            [*bound("KILL"), sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -56,9 +56,12 @@ async def back_up(registry: Registry, folder: Path) -> Backup:
 
 
 async def bring_back(data: Path, folder: Path, **options: bool) -> None:
-    """As the command does."""
-    registry = scratch(data, people=PEOPLE)
     await anyio.Path(data).mkdir(exist_ok=True)
+    await refill(scratch(data, people=PEOPLE), folder, **options)
+
+
+async def refill(registry: Registry, folder: Path, **options: bool) -> None:
+    """As the command does."""
     await registry.database.open()
     await registry.storage.open()
     try:

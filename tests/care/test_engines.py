@@ -8,13 +8,12 @@ import pytest
 
 from corereg.care.adopt import adopt
 from corereg.care.fsck import FsckOptions, fsck
-from corereg.care.restore import restore
 from corereg.store.work import Silent
 from corereg.testing.postgres import Databases
 from corereg.testing.registry import scratch
 
 from .distribution import Distribution
-from .test_backup import PEOPLE, back_up, bring_back, push, rows, whole
+from .test_backup import PEOPLE, back_up, bring_back, push, refill, rows, whole
 
 pytestmark = [pytest.mark.anyio, pytest.mark.corereg_files]
 
@@ -26,13 +25,7 @@ async def test_from_sqlite_to_postgresql_and_back(tmp_path: Path, postgres_datab
         before = await rows(one)
 
     url = postgres_databases.empty()
-    empty = scratch(tmp_path / "two", people=PEOPLE, database=url)
-    await empty.database.open()
-    await empty.storage.open()
-    await restore(tmp_path / "first", empty.database, empty.storage, empty.schemas, Silent())
-    await empty.storage.close()
-    await empty.database.close()
-
+    await refill(scratch(tmp_path / "two", people=PEOPLE, database=url), tmp_path / "first")
     async with scratch(tmp_path / "two", people=PEOPLE, database=url) as two:
         assert await rows(two) == before
         await push(two, "t1")  # numbers go on behind those that were brought along

@@ -10,12 +10,11 @@ import pytest
 
 from corereg import Registry, blob_key
 from corereg.care.fsck import Checked, FsckOptions, fsck
-from corereg.care.restore import restore
 from corereg.store.work import Silent
 from corereg.testing.registry import scratch
 from corereg.testing.storages import KEYS, SIGNED, ObjectStore
 
-from .test_backup import PEOPLE, back_up, bring_back, push, rows, whole
+from .test_backup import PEOPLE, back_up, bring_back, push, refill, rows, whole
 
 pytestmark = [pytest.mark.anyio, pytest.mark.corereg_files]
 
@@ -54,10 +53,7 @@ async def test_what_fsck_finds_in_a_bucket(bucket: Bucket, tmp_path: Path) -> No
             answer = await store.put(f"{bucket.address}/{blob_key(spoilt)}", content=body, headers=SIGNED)
         answer.raise_for_status()
         found = await look(registry, tmp_path / "away", repair=True)
-        assert {name: found.problems[name] for name in ("bytes-missing", "corrupt")} == {
-            "bytes-missing": 1,
-            "corrupt": 1,
-        }
+        assert found.problems["bytes-missing"] == found.problems["corrupt"] == 1
         (kept,) = (tmp_path / "away").iterdir()
         assert kept.read_bytes() == body
         again = await look(registry, tmp_path / "away")
@@ -80,12 +76,7 @@ async def test_a_backup_of_a_bucket_becomes_a_folder_and_a_bucket_again(
         await back_up(two, tmp_path / "second")
         before = await rows(two)
 
-    empty = second.registry(tmp_path / "three")
-    await empty.database.open()
-    await empty.storage.open()
-    await restore(tmp_path / "second", empty.database, empty.storage, empty.schemas, Silent())
-    await empty.storage.close()
-    await empty.database.close()
+    await refill(second.registry(tmp_path / "three"), tmp_path / "second")
     async with second.registry(tmp_path / "three") as three:
         assert await rows(three) == before
         assert await whole(three) == ["t0", "t1"]
