@@ -6,15 +6,10 @@ import argparse
 import json
 import os
 import platform
-import re
-import secrets
-import shlex
-import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -24,14 +19,13 @@ from benchmark import collect, lists, logins, memory, objects, scaling, table
 from benchmark.content import MIB, Content
 from benchmark.counter import Counting
 from benchmark.load import LoadError, Sample
-from benchmark.process import Server, ServerError
+from benchmark.process import ServerError
 from benchmark.rows import Row, Terms, every_row
+from benchmark.starting import ON_OBJECTS, ROOT, SERVERS, Field
 from benchmark.table import Cell, Cells
 from benchmark.target import Target
-from benchmark.wire import Address, WireError
+from benchmark.wire import WireError
 
-ROOT = Path(__file__).resolve().parents[2]
-SERVERS = ("granian", "hypercorn", "uvicorn")
 MEMORY_LIMIT = 250e6
 """Bytes a worker may hold with a hundred uploads and a hundred downloads under way."""
 DESCRIPTION = """\
@@ -54,9 +48,14 @@ A peer NAME that asks for a password gets BENCH_NAME_USER and BENCH_NAME_PASSWOR
 
 
 def say(text: str) -> None:
-    """What a person reads while it runs; the tables alone go to stdout."""
+    """What a person reads while it runs."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
+
+
+def tell(*parts: str) -> None:
+    """The result, and it alone, goes to stdout: its parts with an empty line between them."""
+    sys.stdout.write("\n\n".join(parts) + "\n")
 
 
 def parser(keys: Sequence[str]) -> argparse.ArgumentParser:
@@ -148,12 +147,13 @@ def _speed(options: argparse.Namespace) -> int:
     content = Content(options.tags)
     rows = [row for row in every_row(content) if not options.rows or row.key in options.rows.split(",")]
     terms = Terms(options.seconds, options.connections, options.limit * MIB)
-    with _targets(options) as targets:
+    with Field(options) as field:
+        targets = field.everybody()
         cells = {row.key: _measure(row, targets, terms, options.repeat) for row in rows}
         subjects = [each for each in targets if each.role == "corereg"] or targets[:1]
         parts = [table.speed(rows, targets, subject, cells) for subject in subjects]
         parts.append(table.cost(rows, targets, cells))
-        print("\n\n".join([*parts, _conditions(options)]))  # noqa: T201 - the result
+        tell(*parts, _conditions(options))
     if options.json:
         _write(options, cells)
     return 0
@@ -190,11 +190,12 @@ def _measure(row: Row, targets: Sequence[Target], terms: Terms, repeat: int) -> 
     return {name: Cell(row, found, notes.get(name, "")) for name, found in samples.items()}
 
 
-def _conditions(options: argparse.Namespace) -> str:
+def _conditions(options: argparse.Namespace, workers: str = "", plugins: str = "all") -> str:
+    """What the figures hold for; `workers` and `plugins` where the options do not say it."""
     return (
         f"Medians of {options.repeat} alternating runs of {options.seconds:g} s, lowest..highest; "
-        f"{os.cpu_count()} processors shared by client and server, {options.workers} workers, "
-        f"plugins {options.plugins or 'all'}; "
+        f"{os.cpu_count()} processors shared by client and server, {workers or options.workers} workers, "
+        f"plugins {options.plugins or plugins}; "
         f"Python {platform.python_version()}, {platform.platform()}."
     )
 
@@ -214,8 +215,8 @@ def _memory(options: argparse.Namespace) -> int:
     over = False
     for size in (int(each) for each in options.sizes.split(",")):
         content = Content(0)
-        with _targets(options, empty=False) as targets:
-            for target in targets:
+        with Field(options) as field:
+            for target in field.registries():
                 if target.server is None:
                     say(f"{target.name} was not started here, so its memory is not ours to see")
                     continue
@@ -226,28 +227,26 @@ def _memory(options: argparse.Namespace) -> int:
                     over |= target.role == "corereg" and each.highest > MEMORY_LIMIT
                     line = [target.name, f"{size} MiB", str(each.pid), "listens" if each.listens else "does not listen"]
                     lines.append([*line, f"{each.idle / 1e6:.0f} MB", f"{each.highest / 1e6:.0f} MB"])
-    print(table.markdown(["", "blobs of", "process", "", "at rest", "at most"], lines))  # noqa: T201 - the result
-    print(f"\n{options.clients} uploads and {options.clients} downloads at once.")  # noqa: T201 - the result
+    said = f"{options.clients} uploads and {options.clients} downloads at once."
+    tell(table.markdown(["", "blobs of", "process", "", "at rest", "at most"], lines), said)
     return int(over)
 
 
-# ------------------------------------------------------------------------------------------------------- the other two
+# ------------------------------------------------------------------------------------------- corereg in one respect
 
 
 def _lists(options: argparse.Namespace) -> int:
     """Fill a registry, start it again, ask for pages as an administrator and as somebody who owns nothing."""
-    options.peer, options.peer_command = [], []
     slow = False
-    with _targets(options, empty=False) as (target, *_):
-        if target.server is None:
-            raise ValueError("--lists fills the database of a server that is started here")
+    with Field(options) as field:
+        target, server = field.alone()
         began = time.monotonic()
         lists.fill(target, Content(0), options.projects)
         (somebody,) = logins.people(target, 1)
-        target.server.stop()
-        lists.write(target.server, options.projects, options.repositories, options.tags)
-        target.server.start()
-        target.server.wait()
+        server.stop()
+        lists.write(server, options.projects, options.repositories, options.tags)
+        server.start()
+        server.wait()
         say(f"{target.name}: filled and started again in {time.monotonic() - began:.0f} s")
         for who, user in (
             ("administrator", (target.user, target.password)),
@@ -256,14 +255,14 @@ def _lists(options: argparse.Namespace) -> int:
             found = lists.measure(target, user, max(5, options.repeat * 10))
             slow |= any(each.p50 > lists.LONGEST for each in found)
             lines = [[each.what, each.total, f"{each.p50:.1f} ms", f"{each.p99:.1f} ms"] for each in found]
-            print(table.markdown([who, "of", "median", "99 %"], lines), end="\n\n")  # noqa: T201 - the result
+            tell(table.markdown([who, "of", "median", "99 %"], lines) + "\n")
     return int(slow)
 
 
 def _logins(options: argparse.Namespace) -> int:
     """Pulls alone and beside a queue of sign-ins, in turn."""
-    options.peer, options.peer_command = [], []
-    with _targets(options, empty=False) as (target, *_):
+    with Field(options) as field:
+        target, _ = field.alone()
         names = logins.people(target, options.people)
         rounds = logins.measure(
             target,
@@ -287,27 +286,24 @@ def _logins(options: argparse.Namespace) -> int:
         for alone, beside, queue in rounds
     ]
     columns = ["pulls alone", "beside sign-ins", "kept", "99 % of them", "sign-ins", "longest of them"]
-    print(table.markdown(columns, lines))  # noqa: T201 - the result
-    print(f"\nMedian kept: {kept:.0%}; {options.clients} clients signed in at once; {_conditions(options)}")  # noqa: T201 - the result
+    said = f"Median kept: {kept:.0%}; {options.clients} clients signed in at once; {_conditions(options)}"
+    tell(table.markdown(columns, lines), said)
     return int(kept < logins.LEAST or longest > logins.LONGEST)
 
 
 def _collect(options: argparse.Namespace) -> int:
     """A dry run and a collection over a tenth of the rows, then over all: memory must not grow with them."""
-    options.peer, options.peer_command = [], []
-    python = str(Path(_corereg(options.corereg)).with_name("python"))
     live = options.blobs or 1_000_000
     lines = []
     for part in (10, 1):
-        with _targets(options, empty=False) as (target, *_):
-            if target.server is None:
-                raise ValueError("--collect fills the database of a server that is started here")
-            target.server.stop()
+        with Field(options) as field:
+            _, server = field.alone()
+            server.stop()
             began = time.monotonic()
-            collect.write(target.server.folder, live // part, options.dead // part)
+            collect.write(server.folder, live // part, options.dead // part)
             say(f"{(live + options.dead) // part:,} blobs written in {time.monotonic() - began:.0f} s")
             for dry_run in (True, False):
-                run = collect.process(python, ROOT, "collect", target.server.folder, dry_run=dry_run)
+                run = collect.process(field.python, ROOT, "collect", server.folder, dry_run=dry_run)
                 found = collect.result(run)
                 say(json.dumps(found))
                 lines.append(
@@ -321,22 +317,18 @@ def _collect(options: argparse.Namespace) -> int:
                     ]
                 )
     columns = ["", "blobs", "of them dead", "time", "memory before", "at most"]
-    print(table.markdown(columns, lines))  # noqa: T201 - the result
+    tell(table.markdown(columns, lines))
     return 0
 
 
 def _pulls(options: argparse.Namespace) -> int:
     """Pulls alone and beside a collection, in turn, each on a fresh server."""
-    options.peer, options.peer_command = [], []
-    python = str(Path(_corereg(options.corereg)).with_name("python"))
     terms = collect.Terms(options.blobs or 100_000, options.dead, options.connections)
     rounds = []
     for _ in range(options.repeat):
-        with _targets(options, empty=False) as (target, *_):
-            if target.server is None:
-                raise ValueError("--collect fills the database of a server that is started here")
-            start = partial(collect.process, python, ROOT, "start")
-            rounds.append(collect.beside(target, target.server, start, terms))
+        with Field(options) as field:
+            start = partial(collect.process, field.python, ROOT, "start")
+            rounds.append(collect.beside(*field.alone(), start, terms))
     lines = [
         [
             f"{collect.rate(each.alone):,.0f}/s",
@@ -350,23 +342,16 @@ def _pulls(options: argparse.Namespace) -> int:
     ]
     columns = ["pulls alone", "beside a collection", "99 % alone", "beside (at worst)", "ratio"]
     columns.append(f"{terms.dead:,} blobs took")
-    print(table.markdown(columns, lines))  # noqa: T201 - the result
-    print(f"\n{_conditions(options)}")  # noqa: T201 - the result
+    tell(table.markdown(columns, lines), _conditions(options))
     return int(median(each.ratio for each in rounds) > collect.LARGEST_RATIO)
 
 
 def _objects(options: argparse.Namespace) -> int:
     """Each registry on a bucket of its own at the same S3 server, behind a proxy that counts."""
-    python = str(Path(_corereg(options.corereg)).with_name("python"))
     costs: dict[str, list[objects.Cost]] = {}
-    kinds = options.server or ["hypercorn"]
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="corereg-bench-", dir=options.dir)))
-        store = stack.enter_context(objects.store(folder, python))
-        starts: list[Starts] = (
-            [] if options.no_corereg else [partial(_on_store, options, folder, kind=kind) for kind in kinds]
-        )
-        for start in [*starts, *_peers_on_store(options, folder)]:
+    with Field(options) as field:
+        store = field.store()
+        for start in [*map(field.on_store, field.kinds), *field.peers_on_store()]:
             with ExitStack() as one:
                 counting = one.enter_context(Counting(store))
                 target = start(one, f"http://{counting.address.host}:{counting.address.port}")
@@ -383,136 +368,23 @@ def _objects(options: argparse.Namespace) -> int:
         for name, found in costs.items()
         for number, cost in enumerate(found)
     ]
-    print(table.markdown(["", "pushed", "requests", "of them", "bytes beyond the blob's", "median"], lines))  # noqa: T201 - the result
+    tell(table.markdown(["", "pushed", "requests", "of them", "bytes beyond the blob's", "median"], lines))
     return 0
 
 
 def _scaling(options: argparse.Namespace) -> int:
     """Everybody on one S3 server: corereg with more and more workers, redirecting and not, and the peers."""
-    python = str(Path(_corereg(options.corereg)).with_name("python"))
     single: dict[str, str] = {}
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="corereg-bench-", dir=options.dir)))
-        store = stack.enter_context(objects.store(folder, python)).url
-        targets = [start(stack, store) for start in _peers_on_store(options, folder)]
-        kinds = [] if options.no_corereg else options.server or ["hypercorn"]
-        for kind, redirect in product(kinds, (True, False)):
-            own = [_on_store(options, folder, stack, store, kind, each, redirect=redirect) for each in scaling.WORKERS]
+    with Field(options) as field:
+        store = field.store().url
+        targets = [start(field, store) for start in field.peers_on_store()]
+        for kind, redirect in product(field.kinds, (True, False)):
+            own = [field.on_store(kind, each, redirect=redirect)(field, store) for each in scaling.WORKERS]
             targets += own
             single |= {each.name: own[0].name for each in own}
         found = scaling.measure(
             targets, seconds=options.seconds, connections=options.connections, repeat=options.repeat
         )
     columns = ["", "GET blob", "manifests", "of one worker", "each", "blobs of 1 MiB", "of one worker", "each"]
-    print(table.markdown(columns, scaling.lines(found, single)))  # noqa: T201 - the result
-    options.workers, options.plugins = "these", options.plugins or ON_OBJECTS
-    print(f"\n{_conditions(options)}")  # noqa: T201 - the result
+    tell(table.markdown(columns, scaling.lines(found, single)), _conditions(options, "these", ON_OBJECTS))
     return 0
-
-
-ON_OBJECTS = "storage_s3,accounts"
-Starts = Callable[[ExitStack, str], Target]
-
-
-def _on_store(
-    options: argparse.Namespace,
-    folder: Path,
-    stack: ExitStack,
-    url: str,
-    kind: str,
-    workers: int = 0,
-    *,
-    redirect: bool = True,
-) -> Target:
-    """corereg, its bytes in the store at `url` below a prefix of its own; its name tells the workers that are given."""
-    name = f"corereg ({kind})" + (f" x {workers}" if workers else "") + ("" if redirect else ", no redirect")
-    password = f"Bench-1-{secrets.token_urlsafe()}"
-    objects.make_bucket(Address.of(url), "corereg")
-    command = [_corereg(options.corereg), "serve", "--data", "{dir}", "--port", "{port}"]
-    command += ["--server", kind, "--workers", str(workers or 1)]
-    environment = {
-        **objects.KEYS,
-        "COREREG_ADMIN_PASSWORD": password,
-        "COREREG__PLUGINS": options.plugins or ON_OBJECTS,
-        "COREREG__STORAGE__URL": f"s3://corereg/{secrets.token_hex(4)}?endpoint={url}&region=us-east-1",
-        "COREREG__STORAGE_S3__REDIRECT": str(redirect).lower(),
-    }
-    server = _start(stack, Server(name, command, folder, environment))
-    return Target(server.name, server.address, "corereg", "admin", password, server)
-
-
-def _peers_on_store(options: argparse.Namespace, folder: Path) -> Iterator[Starts]:
-    """Ways to start each peer on the store behind a URL."""
-
-    def other(stack: ExitStack, url: str, name: str, command: str) -> Target:
-        objects.make_bucket(Address.of(url), "peer")
-        words = [word.replace("{s3}", url) for word in shlex.split(command)]
-        server = _start(stack, Server(name, words, folder, {**objects.KEYS, "OTEL_TRACES_EXPORTER": "none"}))
-        return Target(name, server.address, "peer", *_credentials(name), server)
-
-    for peer in options.peer_command:
-        name, _, command = peer.partition("=")
-        yield partial(other, name=name, command=command)
-
-
-# ------------------------------------------------------------------------------------------------------------- targets
-
-
-@contextmanager
-def _targets(options: argparse.Namespace, *, empty: bool = True) -> Iterator[Sequence[Target]]:
-    """Everyone in the comparison, started and answering; stopped and swept away at the end."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="corereg-bench-", dir=options.dir)))
-        targets = [] if options.no_corereg else list(_own(options, folder, stack, empty=empty and not options.no_empty))
-        for peer in options.peer_command:
-            name, _, command = peer.partition("=")
-            if not command:
-                raise ValueError(f"{peer}: a peer is NAME=COMMAND")
-            server = _start(stack, Server(name, shlex.split(command), folder, {"OTEL_TRACES_EXPORTER": "none"}))
-            targets.append(Target(name, server.address, "peer", *_credentials(name), server))
-        for peer in options.peer:
-            name, _, url = peer.partition("=")
-            targets.append(Target(name, Address.of(url), "peer", *_credentials(name)))
-        if not targets:
-            raise ValueError("nobody to measure: give --peer or --peer-command")
-        yield targets
-
-
-def _start(stack: ExitStack, server: Server) -> Server:
-    stack.callback(server.stop)
-    server.wait()
-    return server
-
-
-def _credentials(name: str) -> tuple[str, str]:
-    variable = "BENCH_" + re.sub(r"\W", "_", name).upper()
-    return os.environ.get(f"{variable}_USER", ""), os.environ.get(f"{variable}_PASSWORD", "")
-
-
-def _own(options: argparse.Namespace, folder: Path, stack: ExitStack, *, empty: bool) -> Iterator[Target]:
-    corereg = _corereg(options.corereg)
-    password = f"Bench-1-{secrets.token_urlsafe()}"
-    for kind in options.server or ["hypercorn"]:
-        name = f"corereg ({kind})"
-        command = [corereg, "serve", "--data", "{dir}", "--port", "{port}", "--server", kind]
-        command += ["--workers", str(options.workers)]
-        environment = {"COREREG_ADMIN_PASSWORD": password}
-        if options.plugins:
-            environment["COREREG__PLUGINS"] = options.plugins
-        server = _start(stack, Server(name, command, folder, environment))
-        own = Target(name, server.address, "corereg", "admin", password, server)
-        yield own
-        if empty:
-            command = [str(Path(corereg).with_name("python")), "-m", "benchmark.ceiling", kind]
-            command += [str(options.workers), "{port}"]
-            beside = {"PYTHONPATH": str(ROOT / "scripts")}
-            server = _start(stack, Server(table.ceiling(name), command, folder, beside))
-            yield Target(server.name, server.address, "empty", server=server, like=own)
-
-
-def _corereg(chosen: str | None) -> str:
-    beside = [ROOT / ".venv/bin/corereg", Path(sys.executable).with_name("corereg")]
-    found = chosen or next((str(each) for each in beside if each.exists()), None) or shutil.which("corereg")
-    if found is None:
-        raise ValueError("corereg is not installed: run scripts/serve once, or give --corereg or --no-corereg")
-    return str(Path(found).absolute())

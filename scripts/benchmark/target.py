@@ -43,6 +43,13 @@ class Target:
     like: Target | None = None
 
     @property
+    def process(self) -> Server:
+        """Its server; a ValueError for one that was running before."""
+        if self.server is None:
+            raise ValueError(f"{self.name} was not started here")
+        return self.server
+
+    @property
     def cpu(self) -> float:
         """Processor seconds used so far; 0 when the processes are not ours to see."""
         return cpu_seconds(self.server.pids) if self.server else 0.0
