@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from contextlib import aclosing
 from itertools import chain
 from typing import Any
@@ -41,8 +42,11 @@ async def begin(request: Request, response: Response) -> Response:
     """Fetch the first piece of a body that comes in pieces: before the status is out, a storage that fails is still an
     honest 503. Raises StorageError.
     """
-    if isinstance(response.body, bytes) or request.method == "HEAD" or _sends_files(request, response):
+    if isinstance(response.body, bytes) or request.method == "HEAD":
         return response
+    if _sends_file(request, response):
+        return response
+    response.path = None
     response.first = await anext(response.body, b"")
     if len(response.first) >= response.length:
         response.body = response.first
@@ -75,19 +79,35 @@ async def _linger(request: Request, response: Response, send: Send, rest: asynci
     response.headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
     body: Any = b"" if request.method == "HEAD" else response.body
-    now = len(body) - 1 if _server_sends_files(request) else len(body)
+    now = len(body) - 1 if _server_counts(request) else len(body)
     await send({"type": "http.response.body", "body": body[:now], "more_body": True})
     request.sent = len(body)
     await asyncio.wait([rest], timeout=LINGER)
     await send({"type": "http.response.body", "body": body[now:]})
 
 
-def _server_sends_files(request: Request) -> bool:
-    return "http.response.pathsend" in request.scope.get("extensions", ())
+def _server_counts(request: Request) -> bool:
+    """Whether the server closes a connection with the last byte of an answer that came too early: granian."""
+    extensions = request.scope.get("extensions", ())
+    return "http.response.pathsend" in extensions and "corereg.response.lingers" not in extensions
 
 
-def _sends_files(request: Request, response: Response) -> bool:
-    return response.path is not None and _server_sends_files(request)
+def _sends_file(request: Request, response: Response) -> bool:
+    """Whether the server is to send the file: it can, and the file is what it should be; else it is read, and
+    what is wrong is found before the status is out.
+    """
+    return (
+        response.path is not None
+        and "http.response.pathsend" in request.scope.get("extensions", ())
+        and _is_whole(response.path, response.length)
+    )
+
+
+def _is_whole(path: str, length: int) -> bool:
+    try:
+        return os.stat(path).st_size == length and os.access(path, os.R_OK)  # noqa: PTH116 - on every pull
+    except OSError:
+        return False
 
 
 async def _leaves_much(request: Request) -> bool:
@@ -112,11 +132,21 @@ async def _send(request: Request, response: Response, send: Send) -> None:
     elif isinstance(response.body, bytes):
         await send({"type": "http.response.body", "body": response.body})
         request.sent = len(response.body)
-    elif _sends_files(request, response):
-        await send({"type": "http.response.pathsend", "path": response.path})
-        request.sent = response.length
+    elif response.path is not None:
+        await _send_file(request, response.path, response.length, send)
     else:
         await _stream(request, response, response.body, send)
+
+
+async def _send_file(request: Request, path: str, length: int, send: Send) -> None:
+    try:
+        await send({"type": "http.response.pathsend", "path": path})
+    except ConnectionError:  # the client has left
+        return
+    except OSError as error:
+        _broke_off(request, error)
+        raise
+    request.sent = length
 
 
 async def _stream(request: Request, response: Response, body: Any, send: Send) -> None:
@@ -136,9 +166,12 @@ async def _stream(request: Request, response: Response, body: Any, send: Send) -
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
                 request.sent += len(piece)
     except StorageError as error:
-        # The status is out: only a cut connection tells the client that this is not the whole.
-        log.error("%s %s broke off: %s", request.method, request.path, error)  # noqa: TRY400 - no bug: the trace says nothing
-        raise
+        _broke_off(request, error)
+        raise  # the status is out: only a cut connection tells the client that this is not the whole
     finally:
         gone.cancel()
     await send({"type": "http.response.body", "body": b""})
+
+
+def _broke_off(request: Request, error: Exception) -> None:
+    log.error("%s %s broke off: %s", request.method, request.path, error)

@@ -28,6 +28,8 @@ from hypercorn.protocol.events import Body, EndBody, Event, Request, Response
 from hypercorn.protocol.h11 import STREAM_ID, H2ProtocolAssumedError, H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
 
+from corereg.server import files
+from corereg.server.files import FileBody, FileData, FileStream
 from corereg.server.refusals import refusal
 
 FIRST_FINAL_STATUS = 200
@@ -82,6 +84,7 @@ def install() -> None:
     """Make hypercorn use them from now on."""
     vars(hypercorn.protocol)["H11Protocol"] = Lines
     vars(hypercorn.asyncio.tcp_server)["AsyncioSingleTask"] = IdleTimer
+    Lines.sends_files = files.install()
     vars(h11._readers)["header_field_re"] = HEADER_FIELD  # noqa: SLF001
 
 
@@ -108,6 +111,7 @@ class Lines(H11Protocol):
     may begin with it.
     """
 
+    sends_files = False
     _head = b""
 
     def __init__(self, *arguments: Any) -> None:
@@ -126,7 +130,8 @@ class Lines(H11Protocol):
             raise H2ProtocolAssumedError(b"PRI * HTTP/2.0\r\n\r\n" + self.connection.trailing_data[0])
 
     async def _create_stream(self, request: h11.Request) -> None:
-        self.stream = HTTPStream(
+        kind = FileStream if self.sends_files and not self.ssl else HTTPStream
+        self.stream = kind(
             self.app,
             self.config,
             self.context,
@@ -163,8 +168,22 @@ class Lines(H11Protocol):
             await self._flush(self._written(h11.Data(data=event.data)))
         elif isinstance(event, EndBody):
             await self._flush(self._written(_END))
+        elif isinstance(event, FileBody):
+            await self._send_file(event.path)
         else:
             await super().stream_send(event)
+
+    async def _send_file(self, path: str) -> None:
+        """The file as it is, or in a frame of its own where no length was told: h11 knows."""
+        with open(path, "rb", buffering=0) as file:  # noqa: ASYNC230, PTH123 - nothing is read here
+            data: Any = FileData(file.fileno())
+            parts: list[Any] = self._parser.send_with_data_passthrough(h11.Data(data=data)) or []
+            for part in parts:
+                if part is data:
+                    await self._flush(b"")
+                    await self.send(data)
+                else:
+                    await self._flush(part)
 
     async def _send_error_response(self, status_code: int) -> None:
         headers, body = refusal(status_code)

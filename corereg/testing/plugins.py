@@ -320,7 +320,7 @@ def primitive(kind: Any) -> bool:
 
 def belongings() -> set[str]:
     """What this process holds: tasks, threads (but those of the event loop's own pools), open files and sockets."""
-    found = {f"task {id(task)} {task.get_name()}" for task in asyncio.all_tasks()}
+    found = {f"task {id(task)} {task.get_name()} {task.get_coro()!r}" for task in asyncio.all_tasks()}
     found |= {
         f"thread {thread.ident} {thread.name}"
         for thread in threading.enumerate()
