@@ -76,6 +76,7 @@ class FileConnection(TCPServer):
     """A connection that files can be sent on."""
 
     _threads = Threads(THREADS, "sendfile")
+    _desk = memoryview(bytearray(DESK))
 
     async def protocol_send(self, event: ToBelow) -> None:
         if isinstance(event, FileData):
@@ -89,7 +90,7 @@ class FileConnection(TCPServer):
             await super().protocol_send(event)
 
     async def _send_file(self, file: FileData) -> None:
-        self._check_open()
+        self._check_open()  # a closed transport cannot even be asked
         await self._written()
         connected = self.writer.get_extra_info("socket")
         send = self._copy if is_near(connected) else self._pass
@@ -104,6 +105,7 @@ class FileConnection(TCPServer):
         """The kernel takes the bytes from where they lie: a fifth of the work, where the other end is far."""
         position = 0
         while position < len(file):
+            self._check_open()
             stretch = file.descriptor, position, min(STRETCH, len(file) - position)
             try:
                 if _in_memory(*stretch):
@@ -112,10 +114,9 @@ class FileConnection(TCPServer):
                     sent = await self._threads.run(os.sendfile, out, *stretch)
             except BlockingIOError:
                 await self._writable(out)
-                continue
-            position += _some(sent)
-            self._check_open()
-            await asyncio.sleep(0)
+            else:
+                position += _some(sent)
+                await asyncio.sleep(0)
 
     async def _copy(self, file: FileData, out: int) -> None:
         """The bytes go over a desk that stays in the processor's cache, and are still there when they are received.
@@ -123,25 +124,36 @@ class FileConnection(TCPServer):
         Passed on from where they lie, it would be the other end that waits for memory, and on one machine that costs
         more than the copy: three times as much of its time as this saves of ours.
         """
-        desk = memoryview(bytearray(min(DESK, len(file))))
         position = 0
         while position < len(file):
-            into = [desk[: len(file) - position]]
+            self._check_open()
+            into = self._desk[: len(file) - position]
             try:
-                read = os.preadv(file.descriptor, into, position, _NOWAIT)
+                read = os.preadv(file.descriptor, [into], position, _NOWAIT)
             except OSError:  # it would wait, or this file system cannot tell
-                read = await self._threads.run(os.preadv, file.descriptor, into, position)
-            position += _some(read)
-            await self._write(desk[:read], out)
+                data = await self._threads.run(os.pread, file.descriptor, len(into), position)
+                position += _some(len(data))
+                await self._write(memoryview(data), out)
+                continue
+            # What does not go now is read again later: the desk is for everybody, and nobody leaves his things on it.
+            position += await self._write_some(into[: _some(read)], out)
 
     async def _write(self, data: memoryview, out: int) -> None:
         while data:
-            try:
-                data = data[os.write(out, data) :]
-            except BlockingIOError:
-                await self._writable(out)
             self._check_open()
-        await asyncio.sleep(0)
+            data = data[await self._write_some(data, out) :]
+
+    async def _write_some(self, data: memoryview, out: int) -> int:
+        """How many bytes went without waiting; when it returns, more may go."""
+        try:
+            sent = os.write(out, data)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            await self._writable(out)
+        else:
+            await asyncio.sleep(0)
+        return sent
 
     def _check_open(self) -> None:
         if self.writer.is_closing():
