@@ -1,7 +1,7 @@
-"""Files that the kernel sends by itself: ``http.response.pathsend`` on hypercorn.
+"""Files as bodies of responses: ``http.response.pathsend`` on hypercorn.
 
-The bytes of a blob go from the page cache to the socket (sendfile(2)), not through this process. That is offered where
-nothing stands between the two: on HTTP/1.1 without TLS.
+The bytes of a blob go from the page cache to the socket, by the kernel (sendfile(2)) or over a desk, and never through
+the application. That is offered where nothing stands between the two: on HTTP/1.1 without TLS.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class FileConnection(TCPServer):
         """How many bytes went without waiting; when it returns, more may go."""
         try:
             sent = os.write(out, data)
-        except BlockingIOError:
+        except BlockingIOError:  # no room at all
             sent = 0
         if sent < len(data):
             await self._writable(out)
@@ -185,7 +185,10 @@ def _done(future: asyncio.Future[None]) -> None:
 
 def is_near(connected: socket.socket) -> bool:
     """Whether the other end is on this machine: a proxy, most likely."""
-    peer, own = connected.getpeername(), connected.getsockname()
+    try:
+        peer, own = connected.getpeername(), connected.getsockname()
+    except OSError:  # the other end has left, as whoever writes will hear
+        return True
     if connected.family not in {socket.AF_INET, socket.AF_INET6}:
         return True
     return peer[0] == own[0] or ip_address(peer[0]).is_loopback

@@ -197,3 +197,8 @@ def test_who_is_near(peer: str, own: str, near: bool) -> None:
             return own, 80
 
     assert files.is_near(Connected()) is near  # type: ignore[arg-type]
+
+
+def test_who_has_left_is_no_trouble_yet() -> None:
+    with socket.socket() as unconnected:
+        assert files.is_near(unconnected)
