@@ -75,7 +75,10 @@ async def test_nodes_are_killed_during_pushes_and_jobs(cluster: Cluster, full: b
         ]
         async with anyio.create_task_group() as group:
             group.start_soon(push_all, writers, pushes, enough)
-            for _ in range(kills):
+            done = 0
+            # On a quiet machine requests are short, and a few kills may meet none: then there are more of them.
+            while done < kills or (done < 10 * kills and not any(writer.interruptions for writer in writers)):
+                done += 1
                 await anyio.sleep(chance.uniform(0.2, 1.5))
                 node = chance.choice(cluster.nodes)
                 await anyio.to_thread.run_sync(node.kill)
@@ -84,7 +87,7 @@ async def test_nodes_are_killed_during_pushes_and_jobs(cluster: Cluster, full: b
             enough.set()
         reasons = sum((writer.interruptions for writer in writers), Counter())
         pushed = sum(len(writer.tags) for writer in writers)
-        print(f"{pushed} pushes, {kills} kills, tried again: {dict(reasons)}")  # noqa: T201 - for who reads the run
+        print(f"{pushed} pushes, {done} kills, tried again: {dict(reasons)}")  # noqa: T201 - for who reads the run
         assert reasons, "no kill met a request: the test means nothing"
         await check_all(cluster, writers, full=full)
         with anyio.fail_after(60):
