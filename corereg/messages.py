@@ -24,6 +24,10 @@ RawHeaders = list[tuple[bytes, bytes]]
 
 Item = TypeVar("Item")
 
+PATHSEND = "http.response.pathsend"
+"""The extension of ASGI by which a server sends a file."""
+LINGERS = "corereg.response.lingers"
+"""An extension of our own: the server does not close a connection with the last byte of an answer that came early."""
 MOST_PARAMETERS = 1000
 
 

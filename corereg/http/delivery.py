@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 
-from corereg.messages import ClientGone, Request, Response, Send
+from corereg.messages import LINGERS, PATHSEND, ClientGone, Request, Response, Send
 from corereg.oci.errors import OCIError
 from corereg.store.storage import StorageError
 
@@ -89,16 +89,16 @@ async def _linger(request: Request, response: Response, send: Send, rest: asynci
 def _server_counts(request: Request) -> bool:
     """Whether the server closes a connection with the last byte of an answer that came too early: granian."""
     extensions = request.scope.get("extensions", ())
-    return "http.response.pathsend" in extensions and "corereg.response.lingers" not in extensions
+    return PATHSEND in extensions and LINGERS not in extensions
 
 
 def _sends_file(request: Request, response: Response) -> bool:
-    """Whether the server is to send the file: it can, and the file is what it should be; else it is read, and
-    what is wrong is found before the status is out.
+    """Whether the server is to send the file: it can, and the file is what it should be. Else it is read, and one that
+    is gone or unreadable is an honest error.
     """
     return (
         response.path is not None
-        and "http.response.pathsend" in request.scope.get("extensions", ())
+        and PATHSEND in request.scope.get("extensions", ())
         and _is_whole(response.path, response.length)
     )
 
@@ -140,7 +140,7 @@ async def _send(request: Request, response: Response, send: Send) -> None:
 
 async def _send_file(request: Request, path: str, length: int, send: Send) -> None:
     try:
-        await send({"type": "http.response.pathsend", "path": path})
+        await send({"type": PATHSEND, "path": path})
     except ConnectionError:  # the client has left
         return
     except OSError as error:

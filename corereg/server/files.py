@@ -22,11 +22,9 @@ from hypercorn.events import Event as ToBelow
 from hypercorn.protocol.events import Event, Request
 from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
 
+from corereg.messages import LINGERS, PATHSEND
 from corereg.store.threads import Threads
 
-EXTENSION = "http.response.pathsend"
-LINGERS = "corereg.response.lingers"
-"""Tells the application that a connection is not closed with the last byte of an answer, whatever comes."""
 STRETCH = 1024 * 1024
 """Bytes of a file that are sent at most before others have their turn."""
 DESK = 256 * 1024
@@ -62,10 +60,10 @@ class FileStream(HTTPStream):
     async def handle(self, event: Event) -> None:
         await super().handle(event)
         if isinstance(event, Request):  # the application is a task, and has not begun
-            self.scope["extensions"] |= {EXTENSION: {}, LINGERS: {}}
+            self.scope["extensions"] |= {PATHSEND: {}, LINGERS: {}}
 
     async def app_send(self, message: Any) -> None:
-        if message is None or message["type"] != EXTENSION:
+        if message is None or message["type"] != PATHSEND:
             await super().app_send(message)
         elif self.state == ASGIHTTPState.RESPONSE and not self.closed:
             await self.send(FileBody(self.stream_id, message["path"]))
