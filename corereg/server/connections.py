@@ -16,6 +16,7 @@ from weakref import WeakSet
 
 import h11
 import h11._readers
+import hypercorn.asyncio.run
 import hypercorn.asyncio.tcp_server
 import hypercorn.protocol
 from h11._headers import Headers
@@ -29,13 +30,11 @@ from hypercorn.protocol.h11 import STREAM_ID, H2ProtocolAssumedError, H11Protoco
 from hypercorn.protocol.http_stream import HTTPStream
 
 from corereg.server import files
-from corereg.server.files import FileBody, FileData, FileStream
+from corereg.server.files import FileBody, FileConnection, FileData, FileStream
+from corereg.server.inlet import InletConnection
 from corereg.server.refusals import refusal
 
 FIRST_FINAL_STATUS = 200
-RECEIVED = 256 * 1024
-"""Bytes taken from a connection at a time: as many as uvloop reads. With hypercorn's 64 KiB a blob of 100 MiB costs an
-eighth more of the processor."""
 _END = h11.EndOfMessage()
 HEADER_FIELD = re.compile(
     h11._readers.header_field_re.pattern.replace(rb"[^\x00\s]+", rb"[\x01-\x08\x0e-\x1f\x21-\xff]++")  # noqa: SLF001
@@ -66,19 +65,25 @@ class Connection(h11.Connection):
             return response
         return super()._clean_up_response_headers_for_sending(response)
 
-    def passes(self, data: bytes) -> bool:
-        """Whether `data` is nothing but a piece of a body whose length was told, and not its end: then it is counted
-        here and needs no parsing, which would copy it three times.
-        """
+    @property
+    def expected(self) -> int:
+        """How many bytes of a body are still to come, where its length was told and nothing stands before them."""
         reader = self._reader
         if (
             not isinstance(reader, ContentLengthReader)
             or self._receive_buffer
             or self.client_is_waiting_for_100_continue
         ):
+            return 0
+        return reader._remaining  # noqa: SLF001 - as above
+
+    def passes(self, data: bytes) -> bool:
+        """Whether `data` is nothing but a piece of a body whose length was told: then it is counted here and needs no
+        parsing, which would copy it three times.
+        """
+        if not 0 < len(data) <= self.expected:
             return False
-        if not 0 < len(data) < reader._remaining:  # noqa: SLF001 - as above
-            return False
+        reader: Any = self._reader
         reader._remaining -= len(data)  # noqa: SLF001
         return True
 
@@ -86,8 +91,9 @@ class Connection(h11.Connection):
 def install() -> None:
     """Make hypercorn use them from now on."""
     vars(hypercorn.protocol)["H11Protocol"] = Lines
-    vars(hypercorn.asyncio.tcp_server).update(AsyncioSingleTask=IdleTimer, MAX_RECV=RECEIVED)
-    Lines.sends_files = files.install()
+    vars(hypercorn.asyncio.tcp_server)["AsyncioSingleTask"] = IdleTimer
+    Lines.sends_files = files.SENDS
+    vars(hypercorn.asyncio.run)["TCPServer"] = FileConnection if files.SENDS else InletConnection
     vars(h11._readers)["header_field_re"] = HEADER_FIELD  # noqa: SLF001
 
 
@@ -122,9 +128,16 @@ class Lines(H11Protocol):
         self._parser = Connection(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
         self.connection = self._parser
 
+    @property
+    def expected(self) -> int:
+        """How many bytes of a body are still to come, as far as it was told."""
+        return self._parser.expected
+
     async def handle(self, event: FromBelow) -> None:
         if isinstance(event, RawData) and self.stream is not None and self._parser.passes(event.data):
             await self.stream.handle(Body(stream_id=STREAM_ID, data=event.data))
+            if not self.expected:
+                await self._handle_events()  # the end
         else:
             await super().handle(event)
 

@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
-import hypercorn.asyncio.run
-from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.events import Closed
 from hypercorn.events import Event as ToBelow
 from hypercorn.protocol.events import Event, Request
 from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
 
 from corereg.messages import LINGERS, PATHSEND
+from corereg.server.inlet import InletConnection
 from corereg.store.threads import Threads
 
 STRETCH = 1024 * 1024
@@ -34,6 +33,8 @@ READ_AHEAD = 128 * 1024
 THREADS = 8
 """Threads of a process that wait for the disk."""
 _NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
+SENDS = sys.platform == "linux" and bool(_NOWAIT)
+"""Whether this system can send files so."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class FileStream(HTTPStream):
             await self._send_closed()
 
 
-class FileConnection(TCPServer):
+class FileConnection(InletConnection):
     """A connection that files can be sent on."""
 
     _threads = Threads(THREADS, "sendfile")
@@ -206,12 +207,4 @@ def _in_memory(descriptor: int, start: int, length: int) -> bool:
             os.preadv(descriptor, [probe], position, _NOWAIT)
     except OSError:  # it would wait, or this file system cannot tell
         return False
-    return True
-
-
-def install() -> bool:
-    """Make hypercorn send files; whether this system can."""
-    if sys.platform != "linux" or not _NOWAIT:
-        return False
-    vars(hypercorn.asyncio.run)["TCPServer"] = FileConnection
     return True

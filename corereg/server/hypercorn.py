@@ -59,8 +59,8 @@ def _config(listener: socket.socket, certificate: Certificate | None) -> Config:
     config.h2_max_header_list_size = HEADERS
     config.h2_max_inbound_frame_size = FRAME
     config.websocket_max_message_size = 1024
-    # What waits of a body (see `RECEIVED`): a hundred uploads have it a hundred times. Not fewer than two: hypercorn
-    # tells an application that never asks that its body has ended, and that its client is gone.
+    # Pieces of a body that wait (see `corereg.server.inlet`): a hundred uploads have them a hundred times. Not fewer
+    # than two: hypercorn tells an application that never asks that its body has ended, and that its client is gone.
     config.max_app_queue_size = 2
     if certificate is not None:
         config.certfile = str(certificate.cert)

@@ -1,9 +1,9 @@
-"""A piece of an upload on its way: hashed and written side by side."""
+"""A piece of an upload on its way: written and hashed."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from corereg.oci.digest import hasher
 from corereg.store.storage import Writer
@@ -30,6 +30,14 @@ class RunningHash:
         else:
             await self._threads.run(self._update, piece)
 
+    async def update_after(self, append: Callable[[bytes], None], piece: bytes) -> None:
+        """`append` the piece, then `update`, in one thread. A piece that could not be appended is not hashed."""
+        await self._threads.run(self._update_after, append, piece)
+
+    def _update_after(self, append: Callable[[bytes], None], piece: bytes) -> None:
+        append(piece)
+        self._update(piece)
+
     def _update(self, piece: bytes) -> None:
         """Both or neither, also when whoever waits is cancelled."""
         self.hash.update(piece)
@@ -52,6 +60,8 @@ async def keep(piece: bytes, writer: Writer, running: RunningHash | None, receip
     elif len(piece) <= INLINE_HASH:
         await writer.write(piece)
         await running.update(piece)
+    elif writer.append is not None:
+        await running.update_after(writer.append, piece)
     else:
         await _both(writer.write(piece), running.update(piece))
     receipt.received += len(piece)

@@ -142,6 +142,13 @@ class Stat(msgspec.Struct, frozen=True):
 class Writer(ABC):
     """Appends to one upload within one request. One call at a time; `close` comes last, whatever happened."""
 
+    append: Callable[[bytes], None] | None = None
+    """`write` as a call that blocks for as long as the disk takes, for any thread; None where a writer has none.
+
+    Whoever hashes a piece in a thread appends it there, too, as long as it lies in that processor's cache: the hash of
+    a piece that another processor has received or written takes half as long again.
+    """
+
     @abstractmethod
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append `data`, as it came from the network; gather what is worth a trip.

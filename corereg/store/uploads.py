@@ -40,8 +40,8 @@ SECOND = 1_000_000
 BUDGET = 8 * 1024 * 1024
 LARGEST_PIECE = 1024 * 1024
 SMALLEST_PIECE = 64 * 1024
-HASHERS = 4
-"""Threads that hash beside the writing."""
+KEEPERS = 8
+"""Threads that hash, and write where a writer lets them: more than there are processors, for a disk makes them wait."""
 HASHES_KEPT = 4096
 
 _columns = (
@@ -154,7 +154,7 @@ class Uploads:
         self._lease = lease * SECOND
         self._expire = expire * SECOND
         self._hashes: OrderedDict[str, RunningHash] = OrderedDict()
-        self._threads = Threads(HASHERS, "hash")
+        self._threads = Threads(KEEPERS, "keep")
         self._receiving = 0
         self._held = 0
         """Bytes of bodies that are held whole, at most `BUDGET`."""

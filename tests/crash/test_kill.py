@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import random
 import threading
@@ -24,6 +25,8 @@ pytestmark = pytest.mark.corereg_files
 
 WRITERS = 4
 OPERATIONS = 50
+"""Operations of each writer at least: they go on until the server was killed often enough."""
+KILLS = 3
 TAGS = 6
 
 
@@ -38,8 +41,10 @@ class Writer:
         self.blobs: dict[str, bytes] = {}
         self.interrupted = 0
 
-    def run(self) -> None:
-        for _ in range(OPERATIONS):
+    def run(self, enough: threading.Event) -> None:
+        for number in itertools.count():
+            if number >= OPERATIONS and enough.is_set():
+                return
             tag = f"t{self.random.randrange(TAGS)}"
             wanted: str | None = None
             try:
@@ -104,22 +109,27 @@ def test_kill_at_random_moments(tmp_path: Path, workers: int) -> None:
     server = Served(tmp_path / "data", tmp_path / "log", workers=workers, environment={"COREREG__UPLOADS__LEASE": "1s"})
     server.start()
     writers = [Writer(server, number) for number in range(WRITERS)]
-    over = threading.Event()
+    enough = threading.Event()
     kills = 0
     try:
         with ThreadPoolExecutor(WRITERS) as pool:
-            running = [pool.submit(writer.run) for writer in writers]
+            running = [pool.submit(writer.run, enough) for writer in writers]
             chance = random.Random(os.urandom(8))
-            while not all(each.done() for each in running):
-                over.wait(chance.uniform(0.2, 1.5))
-                server.kill()
-                kills += 1
-                server.start()
+            try:
+                while not all(each.done() for each in running):
+                    time.sleep(chance.uniform(0.2, 1.5))
+                    server.kill()
+                    kills += 1
+                    server.start()
+                    if kills >= KILLS and any(writer.interrupted for writer in writers):
+                        enough.set()
+            finally:
+                enough.set()
             for each in running:
                 each.result()
         server.kill()
         server.start()
-        assert kills > 2
+        assert kills >= KILLS
         assert sum(writer.interrupted for writer in writers) > 0, "no kill met a request: the test means nothing"
         for writer in writers:
             writer.check()

@@ -211,11 +211,15 @@ async def test_a_full_disk_keeps_what_was_acknowledged(registry: Registry, monke
     async def full(*arguments: Any) -> Any:
         writer = await real(*arguments)
 
-        async def write(data: bytes) -> None:
+        def append(data: bytes) -> None:
             message = "no room left"
             raise StorageFull(message) from OSError(errno.ENOSPC, message)
 
+        async def write(data: bytes) -> None:
+            append(data)
+
         monkeypatch.setattr(writer, "write", write)
+        monkeypatch.setattr(writer, "append", writer.append and append)
         return writer
 
     monkeypatch.setattr(registry.storage, "writer", full)

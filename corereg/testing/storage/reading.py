@@ -81,6 +81,23 @@ class ReadingContract(StorageTests):
         async with committed(storage, upload, await writer.close(), b"abc") as key:
             assert await read(storage, key) == b"abc"
 
+    async def test_appending_is_writing(self, storage: Storage) -> None:
+        upload, state = await started(storage)
+        writer = await storage.writer(upload, state, 0)
+        if writer.append is None:
+            await writer.close()
+            await storage.abort(upload, state)
+            pytest.skip("nothing of this storage blocks")
+        pieces = [some_bytes(size) for size in (1, MiB, 3, 64 * KiB, 5)]
+        for number, piece in enumerate(pieces):
+            if number % 2:
+                await asyncio.to_thread(writer.append, piece)
+            else:
+                await writer.write(piece)
+        data = b"".join(pieces)
+        async with committed(storage, upload, await writer.close(), data) as key:
+            assert await read(storage, key) == data
+
     async def test_an_upload_without_a_write_is_an_empty_blob(self, storage: Storage) -> None:
         upload, state = await started(storage)
         async with committed(storage, upload, state, b"") as key:

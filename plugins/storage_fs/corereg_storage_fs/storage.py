@@ -155,7 +155,7 @@ class FolderStorage(Storage):
 
 
 class FolderWriter(Writer):
-    """Gathers pieces and appends them in a thread."""
+    """Gathers pieces and appends them in a thread: its own, or that of whoever has a large one."""
 
     def __init__(self, appender: Appender, threads: Threads, place: str) -> None:
         self._appender = appender
@@ -169,6 +169,11 @@ class FolderWriter(Writer):
         self._gathered += len(data)
         if self._gathered >= self._appender.share or len(self._pieces) >= MOST_PIECES:
             await self._in_thread(self._flush)
+
+    def append(self, data: bytes) -> None:
+        self._pieces.append(data)
+        with told(self._place):
+            self._flush()
 
     async def close(self) -> State:
         if self._pieces:

@@ -1,0 +1,183 @@
+"""What comes in on a hypercorn connection, copied once where asyncio's streams copy it four times.
+
+A request's head is taken as it comes. The body of an upload is received into a room of its own until a piece worth the
+work of passing it on is there: each costs its share of the way to the application.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, ClassVar
+
+from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.events import Closed, RawData
+
+DESK = 256 * 1024
+"""Bytes that are received at a time where nobody knows how many will come."""
+UNREAD, UNREAD_PIECES = 64 * 1024, 64
+"""Bytes, and pieces, that may wait for whoever reads before the client has to."""
+SMALLEST_ROOM, LARGEST_ROOM = 64 * 1024, 1024 * 1024
+BUDGET = 16 * 1024 * 1024
+"""Bytes of the rooms of all connections together, while they are few enough."""
+LINGER = 0.2
+"""Seconds from the first byte of a piece until it is passed on though it is not full."""
+EVERYTHING = 1024 * 1024 * 1024
+
+
+class Inlet(asyncio.BufferedProtocol):
+    """The receiving half of a connection, in the place of asyncio's StreamReader.
+
+    What its StreamWriter has to know it tells the protocol that was there before. `first` are bytes that had come by
+    then; with `ended` nothing comes after them.
+    """
+
+    _desk = memoryview(bytearray(DESK))
+    """One for all: between the two calls that a transport makes for what it receives nobody else has a turn."""
+    _rooms: ClassVar[int] = 0
+    """How many connections have a room."""
+
+    def __init__(self, transport: asyncio.Transport, first: bytes, *, ended: bool) -> None:
+        self._transport = transport
+        self._behind: Any = None
+        self._loop = asyncio.get_running_loop()
+        self._ready = [first] if first else []
+        self._unread = len(first)
+        self._room: memoryview | None = None
+        self._filled = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._paused = False
+        self._ended = ended
+        self._error: Exception | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        if not ended:
+            self._behind = transport.get_protocol()
+            transport.set_protocol(self)
+
+    async def read(self, wanted: int) -> bytes:
+        """What has come; where `wanted` bytes of a body are still to come, a large piece of them. Nothing is the end.
+
+        Raises what the connection was lost by.
+        """
+        if not self._ready and not self._ended:
+            if wanted > SMALLEST_ROOM:
+                self._make_room(wanted)
+            self._go_on()
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        if self._ready:
+            data = self._ready[0] if len(self._ready) == 1 else b"".join(self._ready)
+            self._ready.clear()
+            self._unread = 0
+            return data
+        if self._error is not None:
+            raise self._error
+        return b""
+
+    def _make_room(self, wanted: int) -> None:
+        if self._room is None:
+            Inlet._rooms += 1
+            share = max(SMALLEST_ROOM, min(LARGEST_ROOM, BUDGET // Inlet._rooms))
+            self._room = memoryview(bytearray(min(share, wanted)))
+
+    def _go_on(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    # ---- what the transport calls ----
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._desk if self._room is None else self._room[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._room is None:
+            self._pass(self._desk[:nbytes])
+            if self._unread >= UNREAD or len(self._ready) >= UNREAD_PIECES:
+                self._pause()
+            return
+        self._filled += nbytes
+        if self._filled == len(self._room):
+            self._pause()  # until somebody wants more, and says how much
+            self._empty_room()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(LINGER, self._empty_room)
+
+    def eof_received(self) -> bool | None:
+        self._end(None)
+        return self._behind.eof_received()  # type: ignore[no-any-return]  # the protocol of asyncio's streams
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(exc)
+        self._behind.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._behind.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._behind.resume_writing()
+
+    # ---- what is passed on ----
+
+    def _empty_room(self) -> None:
+        """Pass on what the room holds, and give it up."""
+        room, filled = self._room, self._filled
+        self._room, self._filled = None, 0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if room is not None:
+            Inlet._rooms -= 1
+            if filled:
+                self._pass(room[:filled])
+
+    def _pass(self, data: memoryview) -> None:
+        self._ready.append(bytes(data))
+        self._unread += len(data)
+        self._wake()
+
+    def _end(self, error: Exception | None) -> None:
+        self._ended = True
+        self._error = self._error or error
+        self._empty_room()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class InletConnection(TCPServer):
+    """A connection that is read by an `Inlet`."""
+
+    async def _read_data(self) -> None:
+        inlet = await self._open()
+        while True:
+            try:
+                data = await inlet.read(self._expected())
+            except OSError:
+                break
+            await self.protocol.handle(RawData(data))  # nothing says that this is the end
+            if not data:
+                break
+        await self.protocol.handle(Closed())
+
+    async def _open(self) -> Inlet:
+        """Take over from the stream, with what it holds already."""
+        transport: Any = self.writer.transport  # it reads as well, whatever its type says
+        try:
+            first = await self.reader.read(EVERYTHING)
+        except OSError:
+            first = b""
+        return Inlet(transport, first, ended=self.reader.at_eof() or transport.is_closing())
+
+    def _expected(self) -> int:
+        """How many bytes of a body are still to come, as far as it was told."""
+        return getattr(self.protocol.protocol, "expected", 0)
