@@ -30,6 +30,7 @@ from hypercorn.protocol.h11 import STREAM_ID, H2ProtocolAssumedError, H11Protoco
 from hypercorn.protocol.http_stream import HTTPStream
 
 from corereg.server import files
+from corereg.server.chunks import LONGEST_HEAD, reads_chunks, take_chunks
 from corereg.server.files import FileBody, FileConnection, FileData, FileStream
 from corereg.server.inlet import InletConnection
 from corereg.server.refusals import refusal
@@ -66,16 +67,20 @@ class Connection(h11.Connection):
         return super()._clean_up_response_headers_for_sending(response)
 
     @property
+    def caught_up(self) -> bool:
+        """Whether all that came was taken, and nobody waits for leave to send more."""
+        return not self._receive_buffer and not self.client_is_waiting_for_100_continue
+
+    @property
     def expected(self) -> int:
         """How many bytes of a body are still to come, where its length was told and nothing stands before them."""
-        reader = self._reader
-        if (
-            not isinstance(reader, ContentLengthReader)
-            or self._receive_buffer
-            or self.client_is_waiting_for_100_continue
-        ):
-            return 0
-        return reader._remaining  # noqa: SLF001 - as above
+        reader = self._reader  # of no kind at all after an error
+        return reader._remaining if isinstance(reader, ContentLengthReader) and self.caught_up else 0  # noqa: SLF001
+
+    @property
+    def in_chunks(self) -> bool:
+        """Whether what comes next belongs to a body in chunks."""
+        return reads_chunks(self._reader)
 
     def passes(self, data: bytes) -> bool:
         """Whether `data` is nothing but a piece of a body whose length was told: then it is counted here and needs no
@@ -84,8 +89,15 @@ class Connection(h11.Connection):
         if not 0 < len(data) <= self.expected:
             return False
         reader: Any = self._reader
-        reader._remaining -= len(data)  # noqa: SLF001
+        reader._remaining -= len(data)  # noqa: SLF001 - as above
         return True
+
+    def take(self, data: bytes) -> tuple[bytes, bytes]:
+        """What the chunks at the beginning of `data` hold, and what of `data` has to be parsed."""
+        if not (self.in_chunks and self.caught_up):
+            return b"", data
+        body, taken = take_chunks(self._reader, data)
+        return body, data[taken:]
 
 
 def install() -> None:
@@ -122,6 +134,8 @@ class Lines(H11Protocol):
 
     sends_files = False
     _head = b""
+    _came = 0
+    """Bytes of a body in chunks that came so far."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -130,16 +144,32 @@ class Lines(H11Protocol):
 
     @property
     def expected(self) -> int:
-        """How many bytes of a body are still to come, as far as it was told."""
-        return self._parser.expected
+        """How many bytes of a body are still to come, as far as it was told; else as many as came already."""
+        return self._came if self._parser.in_chunks else self._parser.expected
 
     async def handle(self, event: FromBelow) -> None:
-        if isinstance(event, RawData) and self.stream is not None and self._parser.passes(event.data):
+        if not isinstance(event, RawData) or self.stream is None or not event.data:
+            await super().handle(event)
+        elif self._parser.passes(event.data):
             await self.stream.handle(Body(stream_id=STREAM_ID, data=event.data))
             if not self.expected:
                 await self._handle_events()  # the end
+        elif self._parser.in_chunks:
+            await self._handle_chunks(event.data)
         else:
             await super().handle(event)
+
+    async def _handle_chunks(self, data: bytes) -> None:
+        if not self._parser.caught_up:  # the rest of a chunk's head, most likely
+            cut = data.find(b"\n", 0, LONGEST_HEAD) + 1 or len(data)
+            await super().handle(RawData(data=data[:cut]))
+            data = data[cut:]
+        body, rest = self._parser.take(data)
+        if body:
+            self._came += len(body)
+            await self.stream.handle(Body(stream_id=STREAM_ID, data=body))  # type: ignore[union-attr]  # it is there
+        if rest:
+            await super().handle(RawData(data=rest))
 
     async def _check_protocol(self, event: h11.Request) -> None:
         if event.method == b"PRI" and event.target == b"*" and event.http_version == b"2.0":
@@ -159,6 +189,7 @@ class Lines(H11Protocol):
             STREAM_ID,
         )
         self.keep_alive_requests += 1
+        self._came = 0
         await self.stream.handle(
             Request(
                 stream_id=STREAM_ID,

@@ -19,8 +19,10 @@ UNREAD, UNREAD_PIECES = 64 * 1024, 64
 SMALLEST_ROOM, LARGEST_ROOM = 64 * 1024, 1024 * 1024
 BUDGET = 16 * 1024 * 1024
 """Bytes of the rooms of all connections together, while they are few enough."""
-LINGER = 0.2
+LINGER = 0.05
 """Seconds from the first byte of a piece until it is passed on though it is not full."""
+LAST_CHUNK = b"0\r\n\r\n"
+"""How a body in chunks ends: nothing is waited for after that."""
 EVERYTHING = 1024 * 1024 * 1024
 
 
@@ -35,6 +37,8 @@ class Inlet(asyncio.BufferedProtocol):
     """One for all: between the two calls that a transport makes for what it receives nobody else has a turn."""
     _rooms: ClassVar[int] = 0
     """How many connections have a room."""
+    _spare = memoryview(b"")
+    """The last room that was given up: a new one has to be swept first."""
 
     def __init__(self, transport: asyncio.Transport, first: bytes, *, ended: bool) -> None:
         self._transport = transport
@@ -79,8 +83,9 @@ class Inlet(asyncio.BufferedProtocol):
     def _make_room(self, wanted: int) -> None:
         if self._room is None:
             Inlet._rooms += 1
-            share = max(SMALLEST_ROOM, min(LARGEST_ROOM, BUDGET // Inlet._rooms))
-            self._room = memoryview(bytearray(min(share, wanted)))
+            size = min(max(SMALLEST_ROOM, min(LARGEST_ROOM, BUDGET // Inlet._rooms)), wanted)
+            spare, Inlet._spare = Inlet._spare, memoryview(b"")
+            self._room = spare if len(spare) == size else memoryview(bytearray(size))
 
     def _go_on(self) -> None:
         if self._paused:
@@ -104,7 +109,7 @@ class Inlet(asyncio.BufferedProtocol):
                 self._pause()
             return
         self._filled += nbytes
-        if self._filled == len(self._room):
+        if self._filled == len(self._room) or self._room[max(self._filled - 5, 0) : self._filled] == LAST_CHUNK:
             self._pause()  # until somebody wants more, and says how much
             self._empty_room()
         elif self._timer is None:
@@ -137,6 +142,7 @@ class Inlet(asyncio.BufferedProtocol):
             Inlet._rooms -= 1
             if filled:
                 self._pass(room[:filled])
+            Inlet._spare = room
 
     def _pass(self, data: memoryview) -> None:
         self._ready.append(bytes(data))

@@ -40,6 +40,8 @@ SECOND = 1_000_000
 BUDGET = 8 * 1024 * 1024
 LARGEST_PIECE = 1024 * 1024
 SMALLEST_PIECE = 64 * 1024
+FRAMES = 64 * 1024
+"""Bytes that the largest piece may lack: a server reads a mebibyte, and takes the frames of chunks out of it."""
 KEEPERS = 8
 """Threads that hash, and write where a writer lets them: more than there are processors, for a disk makes them wait."""
 HASHES_KEPT = 4096
@@ -498,7 +500,7 @@ class Uploads:
                     continue
                 held.append(chunk)
                 size += len(chunk)
-                if size >= max(SMALLEST_PIECE, min(LARGEST_PIECE, BUDGET // (2 * self._receiving))):
+                if size >= max(SMALLEST_PIECE, min(LARGEST_PIECE - FRAMES, BUDGET // (2 * self._receiving))):
                     yield b"".join(held)
                     held, size = [], 0
         except Exception:
