@@ -19,6 +19,8 @@ IMAGE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 BYTES = "application/octet-stream"
+CHUNK = 32 * KIB
+"""What Go's io.Copy takes at a time, and so what its clients send in one chunk."""
 TAGS_PER_PUT = 10
 SEEDERS = 8
 
@@ -75,11 +77,18 @@ class Client:
         self._close(self._begin(repository), blob, blob.start, blob.end)
 
     def push_streamed(self, repository: str, blob: Blob) -> None:
-        """POST, PATCH with the bytes, then an empty PUT: what Docker does."""
+        """POST, PATCH with the bytes, then an empty PUT."""
+        self._push(repository, blob, chunk=None)
+
+    def push_chunked(self, repository: str, blob: Blob) -> None:
+        """The same without saying how many bytes there will be: as docker, podman and skopeo push."""
+        self._push(repository, blob, chunk=CHUNK)
+
+    def _push(self, repository: str, blob: Blob, *, chunk: int | None) -> None:
         location = self._begin(repository)
         headers = {**self._headers, "Content-Type": BYTES}
-        answer = self._connection.ask("PATCH", location, headers, blob.start, blob.end).expect(202)
-        self._close(path_of(answer), blob)
+        answer = self._connection.ask("PATCH", location, headers, blob.start, blob.end, chunk=chunk)
+        self._close(path_of(answer.expect(202)), blob)
 
     def put_manifest(self, path: str, body: bytes) -> bool:
         """PUT; whether the server took the tags in the query."""

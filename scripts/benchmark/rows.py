@@ -97,27 +97,24 @@ class PutManifest(Row):
 
 @dataclass
 class Push(Row):
-    """New blobs of one size from four clients; `streamed` adds the PATCH that Docker sends."""
+    """New blobs of one size from four clients, each pushed by `push`."""
 
     key: str
     title: str
     size: int
-    streamed: bool
+    push: Callable[[Client, str, Blob], None]
     unit: Unit
 
     def seed(self, target: Target) -> None:
         with Connection(target.address) as connection:
             client = Client(target, connection, target.authorization())
-            self._push(client, next(Blobs(self.size)))
-
-    def _push(self, client: Client, blob: Blob) -> None:
-        (client.push_streamed if self.streamed else client.push_whole)("library/bench-push", blob)
+            self.push(client, "library/bench-push", next(Blobs(self.size)))
 
     def run(self, target: Target, terms: Terms) -> Sample:
         blobs = Blobs(self.size)
 
         def push(connection: Connection, authorization: str) -> int:
-            self._push(Client(target, connection, authorization), next(blobs))
+            self.push(Client(target, connection, authorization), "library/bench-push", next(blobs))
             return self.size
 
         return pushes(target, push, seconds=terms.seconds, clients=PUSHERS, limit=terms.limit)
@@ -166,7 +163,8 @@ def every_row(content: Content) -> Sequence[Row]:
         ),
         PutManifest("put-tag", "PUT manifest, new tag", content.manifest.decode(), content),
         PutManifest("put-manifest", "PUT manifest, new tag, new manifest", content.pattern, content),
-        Push("push-1m", "push 1 MiB, POST+PUT", MIB, streamed=False, unit="/s"),
-        Push("push-1m-patch", "push 1 MiB, POST+PATCH+PUT", MIB, streamed=True, unit="/s"),
-        Push("push-100m", "push 100 MiB, POST+PATCH+PUT", big, streamed=True, unit="MB/s"),
+        Push("push-1m", "push 1 MiB, POST+PUT", MIB, Client.push_whole, unit="/s"),
+        Push("push-1m-patch", "push 1 MiB, POST+PATCH+PUT", MIB, Client.push_streamed, unit="/s"),
+        Push("push-100m", "push 100 MiB, POST+PATCH+PUT", big, Client.push_streamed, unit="MB/s"),
+        Push("push-100m-chunks", "push 100 MiB, PATCH in chunks of 32 KiB", big, Client.push_chunked, unit="MB/s"),
     ]

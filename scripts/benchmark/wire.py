@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit
@@ -58,7 +58,7 @@ class Answer:
 
 
 def head(address: Address, method: str, path: str, headers: Mapping[str, str], length: int | None = None) -> bytes:
-    """The bytes of a request up to its body of `length` bytes (None: no body, no Content-Length)."""
+    """The bytes of a request up to its body of `length` bytes (None: no Content-Length)."""
     lines = [f"{method} {path} HTTP/1.1", f"Host: {address.host}:{address.port}"]
     lines += [f"{name}: {value}" for name, value in headers.items() if value]
     if length is not None:
@@ -76,6 +76,16 @@ def parse_head(raw: bytes) -> tuple[int, dict[str, str]]:
     return int(rest[:3]), {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 
+def framed(body: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """The body in chunks of at most `size` bytes, each in one piece with its frame."""
+    for piece in body:
+        view = memoryview(piece)
+        for start in range(0, len(view), size):
+            data = view[start : start + size]
+            yield b"".join((b"%x\r\n" % len(data), data, b"\r\n"))
+    yield b"0\r\n\r\n"
+
+
 class Connection:
     """One keep-alive connection that asks one thing after another, blocking."""
 
@@ -91,15 +101,20 @@ class Connection:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def ask(self, method: str, path: str, headers: Mapping[str, str], *body: bytes) -> Answer:
-        """Send a request, `body` in as many pieces as it has, and wait for the whole answer."""
+    def ask(self, method: str, path: str, headers: Mapping[str, str], *body: bytes, chunk: int | None = None) -> Answer:
+        """Send a request, `body` in as many pieces as it has, and wait for the whole answer.
+
+        With `chunk` nobody is told how long the body is: it goes in chunks of so many bytes.
+        """
         sends = method in ("POST", "PUT", "PATCH")
         length = sum(map(len, body)) if sends else None
+        if chunk is not None:
+            length, headers = None, {**headers, "Transfer-Encoding": "chunked"}
         if self._closing:
             self._socket.close()
             self._socket, self._rest, self._closing = self.address.connect(), b"", False
         self._socket.sendall(head(self.address, method, path, headers, length))
-        for piece in body:
+        for piece in body if chunk is None else framed(body, chunk):
             self._socket.sendall(piece)
         status, found = parse_head(self._until(b"\r\n\r\n"))
         self._closing = found.get("connection", "").lower() == "close"
