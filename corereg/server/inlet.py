@@ -17,8 +17,9 @@ DESK = 256 * 1024
 UNREAD, UNREAD_PIECES = 64 * 1024, 64
 """Bytes, and pieces, that may wait for whoever reads before the client has to."""
 SMALLEST_ROOM, LARGEST_ROOM = 64 * 1024, 1024 * 1024
-BUDGET = 16 * 1024 * 1024
-"""Bytes of the rooms of all connections together, while they are few enough."""
+BUDGET = 8 * 1024 * 1024
+"""Bytes of the rooms of all connections in the middle of a body, while they are few enough. Each of them holds several
+pieces of that size on their way to the storage."""
 LINGER = 0.05
 """Seconds from the first byte of a piece until it is passed on though it is not full."""
 LAST_CHUNK = b"0\r\n\r\n"
@@ -35,8 +36,8 @@ class Inlet(asyncio.BufferedProtocol):
 
     _desk = memoryview(bytearray(DESK))
     """One for all: between the two calls that a transport makes for what it receives nobody else has a turn."""
-    _rooms: ClassVar[int] = 0
-    """How many connections have a room."""
+    _receiving: ClassVar[int] = 0
+    """How many connections are in the middle of a large body."""
     _spare = memoryview(b"")
     """The last room that was given up: a new one has to be swept first."""
 
@@ -46,6 +47,7 @@ class Inlet(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._ready = [first] if first else []
         self._unread = len(first)
+        self._receives = False
         self._room: memoryview | None = None
         self._filled = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -63,7 +65,8 @@ class Inlet(asyncio.BufferedProtocol):
         Raises what the connection was lost by.
         """
         if not self._ready and not self._ended:
-            if wanted > SMALLEST_ROOM:
+            self._receive(wanted > SMALLEST_ROOM)
+            if self._receives and self._room is None:
                 self._make_room(wanted)
             self._go_on()
             self._waiter = self._loop.create_future()
@@ -80,12 +83,15 @@ class Inlet(asyncio.BufferedProtocol):
             raise self._error
         return b""
 
+    def _receive(self, receives: bool) -> None:  # noqa: FBT001 - what it is from now on
+        if receives is not self._receives:
+            self._receives = receives
+            Inlet._receiving += 1 if receives else -1
+
     def _make_room(self, wanted: int) -> None:
-        if self._room is None:
-            Inlet._rooms += 1
-            size = min(max(SMALLEST_ROOM, min(LARGEST_ROOM, BUDGET // Inlet._rooms)), wanted)
-            spare, Inlet._spare = Inlet._spare, memoryview(b"")
-            self._room = spare if len(spare) == size else memoryview(bytearray(size))
+        size = min(max(SMALLEST_ROOM, min(LARGEST_ROOM, BUDGET // Inlet._receiving)), wanted)
+        spare, Inlet._spare = Inlet._spare, memoryview(b"")
+        self._room = spare if len(spare) == size else memoryview(bytearray(size))
 
     def _go_on(self) -> None:
         if self._paused:
@@ -139,7 +145,6 @@ class Inlet(asyncio.BufferedProtocol):
             self._timer.cancel()
             self._timer = None
         if room is not None:
-            Inlet._rooms -= 1
             if filled:
                 self._pass(room[:filled])
             Inlet._spare = room
@@ -153,6 +158,7 @@ class Inlet(asyncio.BufferedProtocol):
         self._ended = True
         self._error = self._error or error
         self._empty_room()
+        self._receive(False)
         self._wake()
 
     def _wake(self) -> None:
