@@ -149,8 +149,9 @@ def test_a_server_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None
 # ---- --check-only ----
 
 
-def test_check_only_looks_and_changes_nothing(tmp_path: Path) -> None:
+def test_check_only_looks_and_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = make_house(tmp_path)
+    monkeypatch.chdir(tmp_path)  # not the folder of whoever has just tried `scripts/serve` here
     result = CliRunner().invoke(cli, ["serve", "--config", str(file), "--port", "0", "--check-only"])
     assert result.exit_code == 0, result.output
     assert "It would start." in result.stdout

@@ -454,4 +454,12 @@ async def test_pieces_shrink_when_many_receive(registry: Registry) -> None:
     assert max(sizes) <= module.SMALLEST_PIECE + 16384
     registry.uploads._receiving = 1
     sizes = [len(piece) async for piece in registry.uploads._pieces(small())]
-    assert max(sizes) == module.LARGEST_PIECE
+    assert module.LARGEST_PIECE - module.FRAMES <= max(sizes) <= module.LARGEST_PIECE
+
+
+async def test_the_largest_piece_goes_on_as_it_came_with_or_without_the_frames_of_chunks(registry: Registry) -> None:
+    registry.uploads._receiving = 1
+    for size in (module.LARGEST_PIECE, module.LARGEST_PIECE - module.FRAMES):
+        whole = bytes(size)
+        pieces = [piece async for piece in registry.uploads._pieces(chunks(whole, whole))]
+        assert [piece is whole for piece in pieces] == [True, True]  # nothing was joined, and so copied
