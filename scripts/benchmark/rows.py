@@ -112,6 +112,7 @@ class Push(Row):
 
     def run(self, target: Target, terms: Terms) -> Sample:
         blobs = Blobs(self.size)
+        os.sync()  # nobody is to wait for what another one has left to the disk
 
         def push(connection: Connection, authorization: str) -> int:
             self.push(Client(target, connection, authorization), "library/bench-push", next(blobs))
