@@ -341,6 +341,12 @@ async def test_garbage_is_collected(opened: Any) -> None:
         {"dry_run": "perhaps"},
         {"dryrun": True},
         {"delete_tag": True},
+        {"delete_tag": [False]},
+        {"delete_tag": {}},
+        {"dry_run": []},
+        {"workers": {}},
+        {"delete_untagged": [None]},
+        {"": []},
     ],
 )
 async def test_collections_that_make_no_sense(api: Any, parameters: dict[str, Any]) -> None:

@@ -129,7 +129,7 @@ def _place(execution: int | None) -> str:
 def _parameters(given: Mapping[str, Any] | None) -> Mapping[str, Any]:
     """Without what an older client still sends and what would change nothing."""
     parameters = dict(given or {})
-    if parameters.pop("delete_tag", False) not in {False, "false", None}:
+    if parameters.pop("delete_tag", False) not in (False, "false", None):  # no set: it may be a list
         message = "delete_tag is not what a garbage collection does here: tags are deleted by their own rules"
         raise BadRequest(message)
     return parameters
