@@ -25,7 +25,7 @@ def reads_chunks(reader: Any) -> bool:
 def take_chunks(reader: Any, data: bytes) -> tuple[bytes, int]:
     """What the plain chunks at the beginning of `data` hold, and how many bytes of `data` they are."""
     left: int = reader._bytes_in_chunk  # noqa: SLF001 - as above
-    footer: bytes = reader._bytes_to_discard  # noqa: SLF001
+    footer: bytes = reader._bytes_to_discard  # noqa: SLF001 - as above
     view, position, end = memoryview(data), 0, len(data)
     found: list[memoryview] = []
     while position < end:
@@ -49,6 +49,6 @@ def take_chunks(reader: Any, data: bytes) -> tuple[bytes, int]:
                 break
             left = size
             position = head.end()
-    reader._bytes_in_chunk = left  # noqa: SLF001
-    reader._bytes_to_discard = footer  # noqa: SLF001
+    reader._bytes_in_chunk = left  # noqa: SLF001 - h11 goes on from here
+    reader._bytes_to_discard = footer  # noqa: SLF001 - as above
     return b"".join(found), position

@@ -75,7 +75,9 @@ class Connection(h11.Connection):
     def expected(self) -> int:
         """How many bytes of a body are still to come, where its length was told and nothing stands before them."""
         reader = self._reader  # of no kind at all after an error
-        return reader._remaining if isinstance(reader, ContentLengthReader) and self.caught_up else 0  # noqa: SLF001
+        if not isinstance(reader, ContentLengthReader) or not self.caught_up:
+            return 0
+        return reader._remaining  # noqa: SLF001 - h11 tells it nowhere else
 
     @property
     def in_chunks(self) -> bool:
@@ -89,7 +91,7 @@ class Connection(h11.Connection):
         if not 0 < len(data) <= self.expected:
             return False
         reader: Any = self._reader
-        reader._remaining -= len(data)  # noqa: SLF001 - as above
+        reader._remaining -= len(data)  # noqa: SLF001 - h11 counts on from here
         return True
 
     def take(self, data: bytes) -> tuple[bytes, bytes]:
@@ -167,7 +169,7 @@ class Lines(H11Protocol):
         body, rest = self._parser.take(data)
         if body:
             self._came += len(body)
-            await self.stream.handle(Body(stream_id=STREAM_ID, data=body))  # type: ignore[union-attr]  # it is there
+            await self.stream.handle(Body(stream_id=STREAM_ID, data=body))  # type: ignore[union-attr]  # bodies have one
         if rest:
             await super().handle(RawData(data=rest))
 

@@ -51,7 +51,6 @@ class Inlet(asyncio.BufferedProtocol):
         self._room: memoryview | None = None
         self._filled = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._paused = False
         self._ended = ended
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -68,7 +67,7 @@ class Inlet(asyncio.BufferedProtocol):
             self._receive(wanted > SMALLEST_ROOM)
             if self._receives and self._room is None:
                 self._make_room(wanted)
-            self._go_on()
+            self._transport.resume_reading()
             self._waiter = self._loop.create_future()
             try:
                 await self._waiter
@@ -93,16 +92,6 @@ class Inlet(asyncio.BufferedProtocol):
         spare, Inlet._spare = Inlet._spare, memoryview(b"")
         self._room = spare if len(spare) == size else memoryview(bytearray(size))
 
-    def _go_on(self) -> None:
-        if self._paused:
-            self._paused = False
-            self._transport.resume_reading()
-
-    def _pause(self) -> None:
-        if not self._paused:
-            self._paused = True
-            self._transport.pause_reading()
-
     # ---- what the transport calls ----
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -112,11 +101,11 @@ class Inlet(asyncio.BufferedProtocol):
         if self._room is None:
             self._pass(self._desk[:nbytes])
             if self._unread >= UNREAD or len(self._ready) >= UNREAD_PIECES:
-                self._pause()
+                self._transport.pause_reading()
             return
         self._filled += nbytes
         if self._filled == len(self._room) or self._room[max(self._filled - 5, 0) : self._filled] == LAST_CHUNK:
-            self._pause()  # until somebody wants more, and says how much
+            self._transport.pause_reading()  # until somebody wants more, and says how much
             self._empty_room()
         elif self._timer is None:
             self._timer = self._loop.call_later(LINGER, self._empty_room)

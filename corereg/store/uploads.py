@@ -43,7 +43,7 @@ SMALLEST_PIECE = 64 * 1024
 FRAMES = 64 * 1024
 """Bytes that the largest piece may lack: a server reads a mebibyte, and takes the frames of chunks out of it."""
 KEEPERS = 8
-"""Threads that hash, and write where a writer lets them: more than there are processors, for a disk makes them wait."""
+"""Threads that hash, and write where a writer lets them: several, for a disk makes some of them wait."""
 HASHES_KEPT = 4096
 
 _columns = (

@@ -121,13 +121,25 @@ def test_a_piece_that_is_not_full_is_passed_on(run: Run) -> None:
     run(test)
 
 
+@pytest.mark.parametrize("body", [b"5\r\nwhole\r\n0\r\n\r\n", b"x" * 100_000], ids=["last chunk", "told length"])
+def test_nothing_is_waited_for_after_the_end_of_a_body(run: Run, monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
+    monkeypatch.setattr(module, "LINGER", 3600)  # the test is over before
+
+    async def test(inlet: Inlet, client: socket.socket) -> None:
+        client.sendall(body)
+        assert await inlet.read(max(len(body), SMALLEST_ROOM + 1)) == body
+
+    run(test)
+
+
 @pytest.mark.parametrize("wanted", [0, 64 * MIB])
 def test_what_nobody_reads_stays_with_the_client(run: Run, wanted: int) -> None:
     async def test(inlet: Inlet, client: socket.socket) -> None:
         data = bytes(32 * MIB)  # more than the kernel keeps for one connection
         client.settimeout(1)
         if wanted:
-            assert await asyncio.gather(inlet.read(wanted), beside(client.send, bytes(100)))
+            came, _ = await asyncio.gather(inlet.read(wanted), beside(client.send, bytes(100)))
+            assert came == bytes(100)
         with pytest.raises(TimeoutError):
             await beside(client.sendall, data)
         assert sum(len(piece) for piece in inlet._ready) < UNREAD + DESK
@@ -165,7 +177,8 @@ def test_a_connection_that_breaks_gives_what_came_and_then_says_so(run: Run) -> 
     async def test(inlet: Inlet, client: socket.socket) -> None:
         client.sendall(b"last words")
         reading = asyncio.create_task(inlet.read(MIB))
-        await asyncio.sleep(0.05)  # they have come; a reset would drop them
+        while not (inlet._filled or reading.done()):  # a reset drops what has not come
+            await asyncio.sleep(0.001)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()
         assert await reading == b"last words"
