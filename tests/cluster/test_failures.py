@@ -13,13 +13,13 @@ import anyio.to_thread
 import httpx2
 import pytest
 
-from corereg import Action
+from corereg import Action, Registry
 from corereg.session import CollectOptions
 from corereg.store.jobs import ENDED
 from corereg.store.listing import Listing
 from corereg.store.work import Silent
 from corereg.testing.postgres import Server
-from tests.collector.pushing import check_clean, check_whole
+from tests.collector.pushing import check_clean, check_whole, keys_of
 from tests.crash.client import digest
 
 from .faults import Faults, Mood
@@ -54,6 +54,13 @@ async def push_all(writers: list[Pusher], count: int, enough: anyio.Event) -> No
             group.start_soon(go_on, writer)
 
 
+async def collect_all(registry: Registry) -> None:
+    """Everything that nothing needs goes, however young it is."""
+    registry.uploads._expire = 0
+    await registry.uploads.purge(orphan_age=-1.0)
+    await registry.session().collect(Silent(), CollectOptions(grace=0))
+
+
 async def check_all(cluster: Cluster, writers: list[Pusher], *, full: bool) -> None:
     """What was acknowledged is on every node (else: what one writer wrote, on one of them)."""
     for turn, writer in enumerate(writers):
@@ -70,6 +77,9 @@ async def test_nodes_are_killed_during_pushes_and_jobs(cluster: Cluster, full: b
     enough = anyio.Event()
     async with pushers(cluster, "killed") as writers, cluster.watching() as watching:
         session = watching.session()
+        # What other tests have left in the cluster and its repositories need: it stays, and nothing else does.
+        await collect_all(watching)
+        before = await keys_of(watching)
         started = [
             (await session.start_job("WORK", needs=START, parameters={"n": n})).execution_id for n in range(jobs)
         ]
@@ -107,11 +117,9 @@ async def test_nodes_are_killed_during_pushes_and_jobs(cluster: Cluster, full: b
             tasks, _ = await watching.history.tasks(each, Listing(page_size=0))
             assert all(task.status in ENDED for task in tasks)
         await anyio.sleep(2.1)  # the uploads' leases of the dead
-        watching.uploads._expire = 0
-        await watching.uploads.purge(orphan_age=-1.0)
-        await watching.session().collect(Silent(), CollectOptions(grace=0))
+        await collect_all(watching)
         await check_whole(watching)
-        await check_clean(watching, *(data for writer in writers for data in writer.blobs.values()))
+        await check_clean(watching, *(data for writer in writers for data in writer.blobs.values()), before=before)
 
 
 async def test_a_node_that_is_told_to_stop_ends_its_transfer_and_gives_its_job_away(cluster: Cluster) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import AsyncIterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import sqlalchemy as sa
@@ -104,10 +105,14 @@ async def check_whole(registry: Registry) -> None:
     assert not lost, f"rows without their bytes: {lost}"
 
 
-async def check_clean(registry: Registry, *kept: bytes) -> None:
-    """After a last collection: the storage holds `kept` and nothing else, and no row is left over."""
-    assert await keys_of(registry) == hexes(*kept)
+async def check_clean(registry: Registry, *kept: bytes, before: AbstractSet[str] = frozenset()) -> None:
+    """After a last collection: the storage holds `kept`, what it held `before` (digests), and nothing else; no row is
+    left over.
+    """
+    expected = hexes(*kept) | before
+    held = await keys_of(registry)
+    assert held == expected, f"left over: {sorted(held - expected)}, lost: {sorted(expected - held)}"
     rows: Sequence[Any] = await registry.database.rows(sa.select(blobs.c.digest))
-    assert {row[0].partition(":")[2] for row in rows} == hexes(*kept)
+    assert {row[0].partition(":")[2] for row in rows} == expected
     assert not await registry.database.rows(sa.select(condemned.c.storage_key))
     assert not await registry.database.rows(sa.select(uploads.c.id).where(uploads.c.committing.is_not(None)))
