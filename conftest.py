@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
+from argon2 import PasswordHasher
+
+from tests.tables import upgrade_or_copy
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +28,31 @@ def _nobodys_registries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         # whenever a connection is cut in that moment, and the test that comes next is blamed for it.
         patch.setenv("PGSSLMODE", "disable")
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quick_passwords() -> Iterator[None]:
+    """To hash a password takes a millisecond here, not a tenth of a second of all processors: most tests sign somebody
+    in. A test of the hashes themselves asks for `real_passwords`.
+    """
+    quick = partial(PasswordHasher, time_cost=1, memory_cost=64, parallelism=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("corereg_accounts.passwords.PasswordHasher", quick)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _tables_once() -> Iterator[None]:
+    """Registries of tests on SQLite copy their tables, where `upgrade` has made the same before."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("corereg.registry.upgrade", upgrade_or_copy)
+        yield
+
+
+@pytest.fixture
+def real_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords cost what they cost everywhere else."""
+    monkeypatch.setattr("corereg_accounts.passwords.PasswordHasher", PasswordHasher)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

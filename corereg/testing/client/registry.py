@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import ssl
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
 from typing import Any, Literal, Self
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -24,6 +26,12 @@ Body = bytes | AsyncIterable[bytes] | Callable[[], AsyncIterable[bytes]]
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
 _SOON = 5.0  # seconds a token must still live to be used
+
+
+@cache
+def _authorities(verify: bool) -> ssl.SSLContext:  # noqa: FBT001 - httpx2's word
+    """Whose certificates are believed. To read them takes longer than most tests do."""
+    return httpx2.create_ssl_context(verify=verify, trust_env=False)
 
 
 class RegistryClient:
@@ -164,7 +172,7 @@ class RegistryClient:
             if self._app is not None and origin == self.base_url:
                 transport = AppTransport(self._app)
             else:
-                transport = httpx2.AsyncHTTPTransport(verify=self._verify, trust_env=False)
+                transport = httpx2.AsyncHTTPTransport(verify=_authorities(self._verify), trust_env=False)
             client = httpx2.AsyncClient(transport=transport, timeout=self._timeout, trust_env=False)
             self._clients[origin] = client
             self._open.push_async_callback(client.aclose)

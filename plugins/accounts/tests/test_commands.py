@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import click
 import pytest
-from argon2 import PasswordHasher
 
 PASSWORD = "Correct-horse-7"
 
@@ -43,10 +42,6 @@ def corereg(
 ) -> Corereg:
     """Run the command on a data folder of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        "corereg_accounts.passwords.PasswordHasher",
-        lambda: PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1),
-    )
     (entry,) = entry_points(group="console_scripts", name="corereg")
     main = entry.load()
 
