@@ -96,11 +96,14 @@ def load(wanted: Sequence[object], tables: Mapping[str, Mapping[str, Any]]) -> P
     `tables` holds each plugin's own table of the configuration. A class gets its `Settings` as its only argument, a
     module that has `Settings` finds them as ``settings``. Raises PluginError; a bad table raises ConfigError.
     """
-    return Plugins([_enable(each, tables) for each in wanted])
+    offered = _offered() if any(isinstance(each, str) for each in wanted) else {}
+    return Plugins([_enable(each, tables, offered) for each in wanted])
 
 
-def _enable(wanted: object, tables: Mapping[str, Mapping[str, Any]]) -> Enabled:
-    name, target = _resolve(wanted)
+def _enable(
+    wanted: object, tables: Mapping[str, Mapping[str, Any]], offered: Mapping[str, Sequence[EntryPoint]]
+) -> Enabled:
+    name, target = _resolve(wanted, offered)
     settings = None
     if inspect.isclass(target):
         kind = getattr(target, "Settings", None)
@@ -118,11 +121,19 @@ def _enable(wanted: object, tables: Mapping[str, Mapping[str, Any]]) -> Enabled:
     return Enabled(name, target, settings)
 
 
-def _resolve(wanted: object) -> tuple[str, Any]:
+def _offered() -> Mapping[str, Sequence[EntryPoint]]:
+    """What distributions offer, by the plugins' names: to ask all of them takes milliseconds."""
+    found: dict[str, list[EntryPoint]] = {}
+    for entry in entry_points(group=GROUP):
+        found.setdefault(entry.name, []).append(entry)
+    return found
+
+
+def _resolve(wanted: object, offered: Mapping[str, Sequence[EntryPoint]]) -> tuple[str, Any]:
     if isinstance(wanted, str):
         if wanted.endswith(".py") or "/" in wanted:
             return _from_file(Path(wanted))
-        return wanted, _from_entry_point(wanted)
+        return wanted, _from_entry_point(wanted, offered)
     if isinstance(wanted, ModuleType):
         return wanted.__name__.rpartition(".")[2], wanted
     kind = wanted if inspect.isclass(wanted) else type(wanted)
@@ -133,25 +144,24 @@ def _snake(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
-def _from_entry_point(name: str) -> Any:
-    found: dict[str, EntryPoint] = {}
-    for entry in entry_points(group=GROUP):
-        if entry.name in found and entry.value != found[entry.name].value:
-            message = f"two distributions offer a plugin {entry.name!r}: {found[entry.name].value} and {entry.value}"
-            raise PluginError(message)
-        found[entry.name] = entry
-    if name not in found:
-        near = nearest(name, found)
+def _from_entry_point(name: str, offered: Mapping[str, Sequence[EntryPoint]]) -> Any:
+    if name not in offered:
+        near = nearest(name, offered)
         hint = f" - did you mean {near}?" if near else "."
         message = (
             f"plugin {name!r} is not installed{hint} Install its distribution, or take it out of `plugins`; "
-            f"installed are: {', '.join(sorted(found)) or 'none'}"
+            f"installed are: {', '.join(sorted(offered)) or 'none'}"
         )
         raise PluginError(message)
+    entry, *others = offered[name]
+    for other in others:
+        if other.value != entry.value:
+            message = f"two distributions offer a plugin {name!r}: {entry.value} and {other.value}"
+            raise PluginError(message)
     try:
-        return found[name].load()
+        return entry.load()
     except Exception as error:
-        message = f"plugin {name!r} ({found[name].value}) cannot be imported: {type(error).__name__}: {error}"
+        message = f"plugin {name!r} ({entry.value}) cannot be imported: {type(error).__name__}: {error}"
         raise PluginError(message) from error
 
 

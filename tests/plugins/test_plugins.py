@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,26 @@ def test_a_plugin_without_a_hook() -> None:
 def test_an_installed_name_that_is_not_there() -> None:
     with pytest.raises(PluginError, match=r"'storage_fz' is not installed - did you mean storage_fs\?"):
         plugins("storage_fz")
+
+
+def offer(monkeypatch: pytest.MonkeyPatch, *values: str) -> None:
+    """Let installed distributions offer plugins: the first two are called `lock`, the third `open`."""
+    entries = [
+        EntryPoint(name, value, "corereg") for name, value in zip(("lock", "lock", "open"), values, strict=False)
+    ]
+    monkeypatch.setattr("corereg.plugins.entry_points", lambda group: EntryPoints(entries).select(group=group))
+
+
+def test_two_distributions_that_offer_the_same_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, "one:Plugin", "other:Plugin", "corereg_labels:Labels")
+    with pytest.raises(PluginError, match="two distributions offer a plugin 'lock': one:Plugin and other:Plugin"):
+        load(["lock"], {})
+    assert [each.name for each in load(["open"], {})] == ["open"], "nobody has asked for the other one"
+
+
+def test_a_distribution_that_is_found_twice_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, "corereg_labels:Labels", "corereg_labels:Labels")
+    assert [each.name for each in load(["lock"], {})] == ["lock"]
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
