@@ -56,14 +56,16 @@ class ValueRefused(DatabaseError):
 class Query:
     """A statement written once, at module level, with bind parameters.
 
-    It is compiled once per database; on SQLite it then runs as bare SQL. Use it on the walks of a pull and a push;
-    anything else may pass plain SQLAlchemy Core statements.
+    It is compiled once in a process, and then runs as bare SQL. Use it on the walks of a pull and a push; anything else
+    may pass plain SQLAlchemy Core statements.
     """
 
-    __slots__ = ("statement",)
+    __slots__ = ("compiled", "statement")
 
     def __init__(self, statement: sa.Select[Any] | sa.TextClause | sa.CompoundSelect[Any] | sa.UpdateBase) -> None:
         self.statement = statement
+        self.compiled: dict[str, Any] = {}
+        """What it is in a dialect, by the dialect's name: the same for every database that speaks it."""
 
 
 Statement: TypeAlias = "Query | sa.Executable"

@@ -54,16 +54,27 @@ LOCK = Query(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(sa
 _lent: ContextVar[Any] = ContextVar("corereg_lent_connection")
 
 
+SPOKEN: sa.Dialect = dialect.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy gives it no types
+
+
 class Compiled:
     """A `Query` as asyncpg takes it: SQL with numbered marks, and which value belongs to which."""
 
     __slots__ = ("constants", "names", "sql")
 
-    def __init__(self, query: Query, spoken: sa.Dialect) -> None:
-        compiled = query.statement.compile(dialect=spoken)
+    def __init__(self, query: Query) -> None:
+        compiled = query.statement.compile(dialect=SPOKEN)
         self.sql = str(compiled)
         self.names: Sequence[str] = tuple(getattr(compiled, "positiontup", None) or ())
         self.constants = {name: value for name, value in compiled.params.items() if value is not None}
+
+    @classmethod
+    def of(cls, query: Query) -> Compiled:
+        """The query, compiled now or before."""
+        found: Compiled | None = query.compiled.get("postgresql")
+        if found is None:
+            found = query.compiled["postgresql"] = cls(query)
+        return found
 
     def values(self, parameters: Mapping[str, Any]) -> list[Any]:
         if self.constants:
@@ -80,8 +91,6 @@ class PostgresDatabase(Database):
         self.url = url.set(drivername="postgresql")
         self._options = options = options or DatabaseConfig()
         self._pooler = options.statement_cache_size == 0
-        self._dialect: sa.Dialect = dialect.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy gives it no types
-        self._compiled: dict[Query, Compiled] = {}
         self.connections = Pool(
             self._connect,
             size=options.pool_size,
@@ -190,7 +199,7 @@ class PostgresDatabase(Database):
     async def fetch(self, connection: Connection, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
         """All rows; raises what the driver raises."""
         if isinstance(statement, Query):
-            compiled = self._compile(statement)
+            compiled = Compiled.of(statement)
             rows: Sequence[Row] = await connection.raw.fetch(compiled.sql, *compiled.values(parameters))
             return rows
         result = await (await self._wrapped(connection)).execute(statement, parameters)
@@ -199,7 +208,7 @@ class PostgresDatabase(Database):
     async def run(self, connection: Connection, statement: Statement, parameters: Mapping[str, Any]) -> int:
         """How many rows it touched; raises what the driver raises."""
         if isinstance(statement, Query):
-            compiled = self._compile(statement)
+            compiled = Compiled.of(statement)
             tag: str = await connection.raw.execute(compiled.sql, *compiled.values(parameters))
             return int(tag.rpartition(" ")[2])
         return int((await (await self._wrapped(connection)).execute(statement, parameters)).rowcount)
@@ -209,16 +218,10 @@ class PostgresDatabase(Database):
     ) -> None:
         """Once for each set; raises what the driver raises."""
         if isinstance(statement, Query):
-            compiled = self._compile(statement)
+            compiled = Compiled.of(statement)
             await connection.raw.executemany(compiled.sql, [compiled.values(each) for each in parameters])
         else:
             await (await self._wrapped(connection)).execute(statement, list(parameters))
-
-    def _compile(self, query: Query) -> Compiled:
-        found = self._compiled.get(query)
-        if found is None:
-            found = self._compiled[query] = Compiled(query, self._dialect)
-        return found
 
     async def _wrapped(self, connection: Connection) -> Any:
         """SQLAlchemy over the connection. It believes that every statement commits itself, so it never says BEGIN, and

@@ -43,15 +43,26 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.0002, 0.005
 """Seconds between two tries for the write lock; a transaction holds it for a fraction of a millisecond."""
 
 
+SPOKEN: sa.Dialect = sqlite.dialect(paramstyle="named")
+
+
 class Compiled:
-    """A `Query` as one dialect speaks it: SQL with named marks, and the values it brings along."""
+    """A `Query` as SQLite takes it: SQL with named marks, and the values it brings along."""
 
     __slots__ = ("constants", "sql")
 
-    def __init__(self, query: Query, dialect: sa.Dialect) -> None:
-        compiled = query.statement.compile(dialect=dialect)
+    def __init__(self, query: Query) -> None:
+        compiled = query.statement.compile(dialect=SPOKEN)
         self.sql = str(compiled)
         self.constants = {name: value for name, value in compiled.params.items() if value is not None}
+
+    @classmethod
+    def of(cls, query: Query) -> Compiled:
+        """The query, compiled now or before."""
+        found: Compiled | None = query.compiled.get("sqlite")
+        if found is None:
+            found = query.compiled["sqlite"] = cls(query)
+        return found
 
     def values(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         return {**self.constants, **parameters} if self.constants else parameters
@@ -65,9 +76,6 @@ class SQLiteDatabase(Database):
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self.told = Told(self.name)
-        self._dialect = sqlite.dialect(paramstyle="named")
-        self._compiled: dict[int, Compiled] = {}
-        self._queries: list[Query] = []
         self._lock = anyio.Lock(fast_acquire=True)
         self._wal: WriteAheadLog | None = None
 
@@ -122,13 +130,6 @@ class SQLiteDatabase(Database):
     def insert(self, table: sa.Table) -> sqlite.Insert:
         return sqlite.insert(table)
 
-    def compiled(self, query: Query) -> Compiled:
-        found = self._compiled.get(id(query))
-        if found is None:
-            found = self._compiled[id(query)] = Compiled(query, self._dialect)
-            self._queries.append(query)  # keeps its id from being used again
-        return found
-
     async def rows(self, statement: Statement, /, **parameters: Any) -> Sequence[Row]:
         with self.told:
             return self.fetch(self._raw_reader, self._reader, statement, parameters)
@@ -142,7 +143,7 @@ class SQLiteDatabase(Database):
         self, raw: sqlite3.Connection, wrapped: sa.Connection, statement: Statement, parameters: Mapping[str, Any]
     ) -> Sequence[Row]:
         if isinstance(statement, Query):
-            compiled = self.compiled(statement)
+            compiled = Compiled.of(statement)
             return raw.execute(compiled.sql, compiled.values(parameters)).fetchall()
         result = wrapped.execute(statement, parameters)
         return result.all() if result.returns_rows else []
@@ -191,7 +192,7 @@ class SQLiteDatabase(Database):
 
     async def execute(self, statement: Query, /, **parameters: Any) -> int:
         """A statement alone needs no words around it: SQLite makes it whole by itself."""
-        compiled = self.compiled(statement)
+        compiled = Compiled.of(statement)
         with only_transaction(self), self.told:
             async with self._lock:
                 return (await self._first(compiled.sql, compiled.values(parameters))).rowcount
@@ -228,7 +229,7 @@ class SQLiteTransaction(Transaction):
     async def execute(self, statement: Statement, /, **parameters: Any) -> int:
         with self._database.told:
             if isinstance(statement, Query):
-                compiled = self._database.compiled(statement)
+                compiled = Compiled.of(statement)
                 return self._raw.execute(compiled.sql, compiled.values(parameters)).rowcount
             return self._wrapped.execute(statement, parameters).rowcount
 
@@ -237,7 +238,7 @@ class SQLiteTransaction(Transaction):
             return
         with self._database.told:
             if isinstance(statement, Query):
-                compiled = self._database.compiled(statement)
+                compiled = Compiled.of(statement)
                 self._raw.executemany(compiled.sql, [compiled.values(each) for each in parameters])
             else:
                 self._wrapped.execute(statement, list(parameters))
