@@ -45,26 +45,29 @@ taken back: it allows the same, and reads a bearer token of a kilobyte in a thir
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 
 
-class Clean(Headers):
-    """Headers of a response that tell its length, once, and nothing else of how it ends."""
-
-    __slots__ = ()
-
-
-def cleaned(headers: list[tuple[bytes, bytes]]) -> Clean | list[tuple[bytes, bytes]]:
-    """The headers as h11 keeps them, where it would have nothing to set right; else as they are, for h11 to do it."""
-    items = [(name, name.lower(), value) for name, value in headers]
-    framing = [(name, value.isdigit()) for _, name, value in items if name in _FRAMING]
-    return Clean(items) if framing == [(b"content-length", True)] else headers
+def told_length(headers: list[tuple[bytes, bytes]]) -> bytes | None:
+    """The length of a body, where the headers tell it once, and nothing else of how it ends; else None."""
+    framing = [header for header in headers if header[0].lower() in _FRAMING]
+    if len(framing) != 1 or framing[0][0].lower() != b"content-length" or not framing[0][1].isdigit():
+        return None
+    return framing[0][1]
 
 
 class Connection(h11.Connection):
-    """h11's, which leaves clean headers alone on a connection that is kept."""
+    """h11's, which counts bodies and writes heads by itself where there is nothing to look at."""
 
-    def _clean_up_response_headers_for_sending(self, response: h11.Response) -> h11.Response:
-        if isinstance(response.headers, Clean) and self._cstate.keep_alive:
-            return response
-        return super()._clean_up_response_headers_for_sending(response)
+    def respond(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """The head of a response. Raises h11.LocalProtocolError.
+
+        h11 looks at every header again for each thing it has to know, all of which is how the body ends: where that is
+        a length on a connection that is kept, it gets to see only that.
+        """
+        length = told_length(headers)
+        if length is None or not self._cstate.keep_alive or self.our_state is not h11.SEND_RESPONSE:
+            return self.send(h11.Response(headers=headers, status_code=status, _parsed=True)) or b""
+        seen = Headers([(b"content-length", b"content-length", length)])
+        self._process_event(h11.SERVER, h11.Response(headers=seen, status_code=status, _parsed=True))
+        return b"HTTP/1.1 %d \r\n%s\r\n\r\n" % (status, b"\r\n".join(map(b": ".join, headers)))
 
     @property
     def caught_up(self) -> bool:
@@ -211,12 +214,11 @@ class Lines(H11Protocol):
                 headers.append((b"connection", b"close"))
             # h11 would check every name and value by an expression, half of what a response costs it; our application
             # has looked for the ends of lines in all of them at once.
-            response = h11.Response(headers=cleaned(headers), status_code=event.status_code, _parsed=True)
-            self._head = self._written(response)
+            self._head = self._written(self._parser.respond, event.status_code, headers)
         elif isinstance(event, Body):
-            await self._flush(self._written(h11.Data(data=event.data)))
+            await self._flush(self._written(self._parser.send, h11.Data(data=event.data)))
         elif isinstance(event, EndBody):
-            await self._flush(self._written(_END))
+            await self._flush(self._written(self._parser.send, _END))
         elif isinstance(event, FileBody):
             await self._send_file(event.path)
         else:
@@ -241,9 +243,10 @@ class Lines(H11Protocol):
         await self._send_h11_event(h11.Data(data=body))
         await self._send_h11_event(h11.EndOfMessage())
 
-    def _written(self, event: Any) -> bytes:
+    def _written(self, write: Callable[..., bytes | None], *arguments: Any) -> bytes:
+        """What h11 wants to be sent; nothing to a client that broke the rules before it was answered."""
         try:
-            return self.connection.send(event) or b""
+            return write(*arguments) or b""
         except h11.LocalProtocolError:
             if self.connection.their_state != h11.ERROR:
                 raise

@@ -17,7 +17,7 @@ from typing import Any
 
 from hypercorn.events import Closed
 from hypercorn.events import Event as ToBelow
-from hypercorn.protocol.events import Event, Request
+from hypercorn.protocol.events import Event, Request, Response
 from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
 
 from corereg.messages import LINGERS, PATHSEND
@@ -56,7 +56,7 @@ class FileData(ToBelow):
 
 
 class FileStream(HTTPStream):
-    """A request that may be answered with a file."""
+    """A request that may be answered with a file; its headers go out as the application gave them."""
 
     async def handle(self, event: Event) -> None:
         await super().handle(event)
@@ -64,7 +64,13 @@ class FileStream(HTTPStream):
             self.scope["extensions"] |= {PATHSEND: {}, LINGERS: {}}
 
     async def app_send(self, message: Any) -> None:
-        if message is None or message["type"] != PATHSEND:
+        kind = None if message is None else message["type"]
+        if kind == "http.response.start" and self.state == ASGIHTTPState.REQUEST:
+            # hypercorn would copy every header and strip it; those of our application are as they shall go out.
+            self.response = message
+            await self.send(Response(self.stream_id, headers=message["headers"], status_code=message["status"]))
+            self.state = ASGIHTTPState.RESPONSE
+        elif kind != PATHSEND:
             await super().app_send(message)
         elif self.state == ASGIHTTPState.RESPONSE and not self.closed:
             await self.send(FileBody(self.stream_id, message["path"]))

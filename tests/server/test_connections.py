@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 
 import h11
 import pytest
@@ -10,7 +12,7 @@ from h11._abnf import header_field
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from corereg.server.connections import HEADER_FIELD, Connection, cleaned
+from corereg.server.connections import HEADER_FIELD, Connection
 
 Pairs = list[tuple[bytes, bytes]]
 
@@ -36,26 +38,27 @@ REQUESTS = {
 }
 
 
-def said(connection: h11.Connection, request: bytes, response: h11.Response) -> tuple[bytes, object, object]:
+def said(connection: h11.Connection, request: bytes, write: Callable[[], bytes]) -> tuple[bytes, object, object]:
     """All that is written, and where both sides stand afterwards."""
     connection.receive_data(request)
     asked = connection.next_event()
     assert isinstance(asked, h11.Request)
     assert isinstance(connection.next_event(), h11.EndOfMessage)
-    written = connection.send(response)
+    written = write()
     if asked.method == b"GET":
         written += connection.send(h11.Data(data=b"four"))
     written += connection.send(h11.EndOfMessage())
     return written, connection.our_state, connection.their_state
 
 
+@pytest.mark.parametrize("status", [200, 404])
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
-def test_a_response_is_what_h11_makes_of_it(request_: bytes, head: Pairs) -> None:
-    plain = h11.Response(headers=head, status_code=200, _parsed=True)
-    ours = h11.Response(headers=cleaned(head), status_code=200, _parsed=True)
-    expected = said(h11.Connection(h11.SERVER), request_, plain)
-    assert said(Connection(h11.SERVER), request_, ours) == expected
+def test_a_response_is_what_h11_makes_of_it(request_: bytes, head: Pairs, status: int) -> None:
+    plain, ours = h11.Connection(h11.SERVER), Connection(h11.SERVER)
+    response = h11.Response(headers=head, status_code=status, _parsed=True)
+    expected = said(plain, request_, partial(plain.send, response))
+    assert said(ours, request_, partial(ours.respond, status, head)) == expected
 
 
 @pytest.mark.parametrize(
@@ -63,15 +66,29 @@ def test_a_response_is_what_h11_makes_of_it(request_: bytes, head: Pairs) -> Non
     [[LENGTH, (b"content-length", b"5")], [(b"content-length", b"4, 5")], [(b"content-length", b"-4")]],
 )
 def test_a_length_that_cannot_be_is_refused(head: Pairs) -> None:
+    connection = asked()
     with pytest.raises(h11.LocalProtocolError):
-        h11.Response(headers=cleaned(head), status_code=200, _parsed=True)
+        connection.respond(200, head)
 
 
-def test_a_body_of_another_length_than_told_is_refused() -> None:
+def test_a_second_response_is_refused() -> None:
+    connection = asked()
+    connection.respond(200, [LENGTH])
+    with pytest.raises(h11.LocalProtocolError):
+        connection.respond(200, [LENGTH])
+
+
+def asked() -> Connection:
+    """A connection that owes an answer."""
     connection = Connection(h11.SERVER)
     connection.receive_data(REQUESTS["GET"])
     connection.next_event()
-    connection.send(h11.Response(headers=cleaned([LENGTH]), status_code=200, _parsed=True))
+    return connection
+
+
+def test_a_body_of_another_length_than_told_is_refused() -> None:
+    connection = asked()
+    connection.respond(200, [LENGTH])
     with pytest.raises(h11.LocalProtocolError):
         connection.send(h11.Data(data=b"longer than four"))
 
