@@ -79,10 +79,10 @@ _by_digest = (
     .select_from(repositories.join(manifests, manifests.c.repository_id == repositories.c.id))
     .where(_repository, manifests.c.digest == bindparam("reference"))
 )
-MANIFEST_HEAD_BY_TAG = Query(_by_tag)
-MANIFEST_HEAD_BY_DIGEST = Query(_by_digest)
-MANIFEST_BY_TAG = Query(_by_tag.add_columns(manifests.c.body))
-MANIFEST_BY_DIGEST = Query(_by_digest.add_columns(manifests.c.body))
+MANIFEST_HEAD_BY_TAG = Query(_by_tag, often=True)
+MANIFEST_HEAD_BY_DIGEST = Query(_by_digest, often=True)
+MANIFEST_BY_TAG = Query(_by_tag.add_columns(manifests.c.body), often=True)
+MANIFEST_BY_DIGEST = Query(_by_digest.add_columns(manifests.c.body), often=True)
 
 _used = sa.case((blob_links.c.used_at > blob_links.c.created_at, blob_links.c.used_at), else_=blob_links.c.created_at)
 BLOB = Query(
@@ -92,7 +92,8 @@ BLOB = Query(
             blobs, blobs.c.digest == blob_links.c.digest
         )
     )
-    .where(_repository, blob_links.c.digest == bindparam("digest"))
+    .where(_repository, blob_links.c.digest == bindparam("digest")),
+    often=True,
 )
 STORED_BLOB = Query(
     sa.select(blobs.c.digest, blobs.c.size, blobs.c.storage_key).where(blobs.c.digest == bindparam("digest"))

@@ -58,12 +58,21 @@ class Query:
 
     It is compiled once in a process, and then runs as bare SQL. Use it on the walks of a pull and a push; anything else
     may pass plain SQLAlchemy Core statements.
+
+    `often`: the same row is asked for again and again, as by everybody who pulls one image. Where a database can tell
+    that nothing was committed since, `Database.row` gives what it read before.
     """
 
-    __slots__ = ("compiled", "statement")
+    __slots__ = ("compiled", "often", "statement")
 
-    def __init__(self, statement: sa.Select[Any] | sa.TextClause | sa.CompoundSelect[Any] | sa.UpdateBase) -> None:
+    def __init__(
+        self,
+        statement: sa.Select[Any] | sa.TextClause | sa.CompoundSelect[Any] | sa.UpdateBase,
+        *,
+        often: bool = False,
+    ) -> None:
         self.statement = statement
+        self.often = often
         self.compiled: dict[str, Any] = {}
         """What it is in a dialect, by the dialect's name: the same for every database that speaks it."""
 

@@ -35,6 +35,7 @@ from corereg.store.database import (
     ValueRefused,
     only_transaction,
 )
+from corereg.store.recent import Recent
 from corereg.store.wal import OWN_SYNC, WriteAheadLog
 
 LOCK_TIMEOUT = 30.0
@@ -78,6 +79,7 @@ class SQLiteDatabase(Database):
         self.told = Told(self.name)
         self._lock = anyio.Lock(fast_acquire=True)
         self._wal: WriteAheadLog | None = None
+        self._recent: Recent | None = None
 
     async def open(self) -> None:
         with self.told:
@@ -85,6 +87,9 @@ class SQLiteDatabase(Database):
             self._raw_reader = self._connect() if self.path else self._raw_writer
             if self.path and OWN_SYNC:
                 self._wal = WriteAheadLog(self.path, self._connect())
+            if self.path:
+                self._raw_reader.execute("SELECT 1 FROM sqlite_master").fetchall()  # from here on the index is there
+                self._recent = Recent.beside(self.path)
         self._writer = _wrap(self._raw_writer)
         self._reader = _wrap(self._raw_reader)
 
@@ -123,6 +128,9 @@ class SQLiteDatabase(Database):
         if self._wal is not None:
             await self._wal.close()
             self._wal = None
+        if self._recent is not None:
+            self._recent.close()
+            self._recent = None
         for wrapped, raw in ((self._reader, self._raw_reader), (self._writer, self._raw_writer)):
             wrapped.close()
             raw.close()
@@ -135,9 +143,13 @@ class SQLiteDatabase(Database):
             return self.fetch(self._raw_reader, self._reader, statement, parameters)
 
     async def row(self, statement: Statement, /, **parameters: Any) -> Row | None:
-        with self.told:
-            rows = self.fetch(self._raw_reader, self._reader, statement, parameters)
-        return rows[0] if rows else None
+        if self._recent is None or not isinstance(statement, Query) or not statement.often:
+            return await super().row(statement, **parameters)
+        row = self._recent.find(statement, parameters)
+        if row is None and (rows := await self.rows(statement, **parameters)):
+            row = rows[0]
+            self._recent.keep(statement, parameters, row)
+        return row
 
     def fetch(
         self, raw: sqlite3.Connection, wrapped: sa.Connection, statement: Statement, parameters: Mapping[str, Any]
