@@ -88,6 +88,8 @@ class SQLiteDatabase(Database):
             if self.path and OWN_SYNC:
                 self._wal = WriteAheadLog(self.path, self._connect())
             if self.path:
+                # Who reads waits for nobody, but for one who rebuilds the index after a third was killed: milliseconds.
+                self._raw_reader.execute(f"PRAGMA busy_timeout = {int(LOCK_TIMEOUT * 1000)}")
                 self._raw_reader.execute("SELECT 1 FROM sqlite_master").fetchall()  # from here on the index is there
                 self._recent = Recent.beside(self.path)
         self._writer = _wrap(self._raw_writer)

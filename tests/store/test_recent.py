@@ -260,3 +260,26 @@ async def test_a_process_that_was_killed_in_the_middle_has_changed_nothing(datab
         assert await value(database) == "2"
         assert process.stdin is not None
         process.stdin.close()
+
+
+REBUILDS = """
+import fcntl, os, sys, time
+index = os.open(sys.argv[1] + "-shm", os.O_RDWR)
+for lock in (120, 122):  # to write, and to rebuild the index: https://sqlite.org/walformat.html, 2.3
+    fcntl.lockf(index, fcntl.LOCK_EX, 1, lock)
+os.pwrite(index, b"torn", 8)  # as a process leaves it that is killed while it writes there
+print("torn", flush=True)
+time.sleep(0.5)
+"""
+
+
+async def test_a_reader_waits_for_whoever_rebuilds_the_index(database: SQLiteDatabase) -> None:
+    assert await value(database) == "1"
+    with subprocess.Popen(
+        [sys.executable, "-c", REBUILDS, str(database.path)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "torn\n"
+        assert await value(database) == "1"
+    await database.execute(PUT, name="a", value="2")
+    assert await value(database) == "2"
