@@ -213,9 +213,9 @@ while sys.stdin.readline():
 """
 
 
-def writer(database: SQLiteDatabase, *more: str) -> subprocess.Popen[str]:
+def writer(database: SQLiteDatabase, *more: str, script: str = WRITES) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", WRITES, str(database.path), *more],
+        [sys.executable, "-c", script, str(database.path), *more],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -275,9 +275,7 @@ time.sleep(0.5)
 
 async def test_a_reader_waits_for_whoever_rebuilds_the_index(database: SQLiteDatabase) -> None:
     assert await value(database) == "1"
-    with subprocess.Popen(
-        [sys.executable, "-c", REBUILDS, str(database.path)], stdout=subprocess.PIPE, text=True
-    ) as process:
+    with writer(database, script=REBUILDS) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "torn\n"
         assert await value(database) == "1"
