@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from corereg.http.conditions import etag_matches, parse_range
 from corereg.http.paths import Target
 from corereg.messages import Request, Response
@@ -9,17 +11,31 @@ from corereg.oci.digest import Digest
 from corereg.session import Session
 
 
+_CONTENT = (
+    (b"content-type", b"application/octet-stream"),
+    # What somebody uploaded must never run in a browser as a page of this host.
+    (b"content-disposition", b"attachment"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+
+@lru_cache(maxsize=1024)
+def _described(digest: str) -> tuple[tuple[bytes, bytes], ...]:
+    """What every answer says of the blob."""
+    encoded = digest.encode()
+    return (
+        (b"docker-content-digest", encoded),
+        (b"etag", b'"%s"' % encoded),
+        (b"cache-control", b"private, max-age=31536000, immutable"),
+        (b"accept-ranges", b"bytes"),
+    )
+
+
 async def get_blob(session: Session, request: Request, target: Target) -> Response:
     """The bytes, or a part of them, or where the storage gives them out by itself."""
     head = request.method == "HEAD"
     blob = await session.blob(target.repository, Digest.parse(target.reference), head=head)
-    digest = blob.digest.encode()
-    headers = [
-        (b"docker-content-digest", digest),
-        (b"etag", b'"%s"' % digest),
-        (b"cache-control", b"private, max-age=31536000, immutable"),
-        (b"accept-ranges", b"bytes"),
-    ]
+    headers = [*_described(blob.digest)]
     condition = request.header(b"if-none-match")
     if condition is not None and etag_matches(condition, blob.digest):
         return Response(304, raw=headers)
@@ -28,12 +44,7 @@ async def get_blob(session: Session, request: Request, target: Target) -> Respon
         if location is not None:
             headers += [(b"location", location.encode("latin-1")), (b"content-length", b"0")]
             return Response(307, raw=headers)
-    # What somebody uploaded must never run in a browser as a page of this host.
-    headers += [
-        (b"content-type", b"application/octet-stream"),
-        (b"content-disposition", b"attachment"),
-        (b"x-content-type-options", b"nosniff"),
-    ]
+    headers += _CONTENT
     wanted = None if head else request.header(b"range")
     if wanted is not None and request.header(b"if-range") not in {None, f'"{blob.digest}"'}:
         wanted = None
