@@ -10,7 +10,6 @@ from corereg.messages import Request, Response
 from corereg.oci.digest import Digest
 from corereg.session import Session
 
-
 _CONTENT = (
     (b"content-type", b"application/octet-stream"),
     # What somebody uploaded must never run in a browser as a page of this host.
