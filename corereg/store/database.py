@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from corereg.metrics import Metrics
 from corereg.tracing import OFF, Tracer
@@ -53,6 +53,9 @@ class ValueRefused(DatabaseError):
     """No row can hold the value: a number of more than 64 bits, on PostgreSQL a text with a NUL."""
 
 
+Compiled = TypeVar("Compiled")
+
+
 class Query:
     """A statement written once, at module level, with bind parameters.
 
@@ -63,7 +66,7 @@ class Query:
     that nothing was committed since, `Database.row` gives what it read before.
     """
 
-    __slots__ = ("compiled", "often", "statement")
+    __slots__ = ("_compiled", "often", "statement")
 
     def __init__(
         self,
@@ -73,8 +76,14 @@ class Query:
     ) -> None:
         self.statement = statement
         self.often = often
-        self.compiled: dict[str, Any] = {}
-        """What it is in a dialect, by the dialect's name: the same for every database that speaks it."""
+        self._compiled: dict[Callable[[Query], Any], Any] = {}
+
+    def compiled(self, make: Callable[[Query], Compiled]) -> Compiled:
+        """What `make` has made of it: a dialect's own class, and the same for every database that speaks it."""
+        found: Compiled | None = self._compiled.get(make)
+        if found is None:
+            found = self._compiled[make] = make(self)
+        return found
 
 
 Statement: TypeAlias = "Query | sa.Executable"

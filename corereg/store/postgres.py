@@ -68,14 +68,6 @@ class Compiled:
         self.names: Sequence[str] = tuple(getattr(compiled, "positiontup", None) or ())
         self.constants = {name: value for name, value in compiled.params.items() if value is not None}
 
-    @classmethod
-    def of(cls, query: Query) -> Compiled:
-        """The query, compiled now or before."""
-        found: Compiled | None = query.compiled.get("postgresql")
-        if found is None:
-            found = query.compiled["postgresql"] = cls(query)
-        return found
-
     def values(self, parameters: Mapping[str, Any]) -> list[Any]:
         if self.constants:
             parameters = {**self.constants, **parameters}
@@ -199,7 +191,7 @@ class PostgresDatabase(Database):
     async def fetch(self, connection: Connection, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
         """All rows; raises what the driver raises."""
         if isinstance(statement, Query):
-            compiled = Compiled.of(statement)
+            compiled = statement.compiled(Compiled)
             rows: Sequence[Row] = await connection.raw.fetch(compiled.sql, *compiled.values(parameters))
             return rows
         result = await (await self._wrapped(connection)).execute(statement, parameters)
@@ -208,7 +200,7 @@ class PostgresDatabase(Database):
     async def run(self, connection: Connection, statement: Statement, parameters: Mapping[str, Any]) -> int:
         """How many rows it touched; raises what the driver raises."""
         if isinstance(statement, Query):
-            compiled = Compiled.of(statement)
+            compiled = statement.compiled(Compiled)
             tag: str = await connection.raw.execute(compiled.sql, *compiled.values(parameters))
             return int(tag.rpartition(" ")[2])
         return int((await (await self._wrapped(connection)).execute(statement, parameters)).rowcount)
@@ -218,7 +210,7 @@ class PostgresDatabase(Database):
     ) -> None:
         """Once for each set; raises what the driver raises."""
         if isinstance(statement, Query):
-            compiled = Compiled.of(statement)
+            compiled = statement.compiled(Compiled)
             await connection.raw.executemany(compiled.sql, [compiled.values(each) for each in parameters])
         else:
             await (await self._wrapped(connection)).execute(statement, list(parameters))

@@ -57,14 +57,6 @@ class Compiled:
         self.sql = str(compiled)
         self.constants = {name: value for name, value in compiled.params.items() if value is not None}
 
-    @classmethod
-    def of(cls, query: Query) -> Compiled:
-        """The query, compiled now or before."""
-        found: Compiled | None = query.compiled.get("sqlite")
-        if found is None:
-            found = query.compiled["sqlite"] = cls(query)
-        return found
-
     def values(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         return {**self.constants, **parameters} if self.constants else parameters
 
@@ -157,7 +149,7 @@ class SQLiteDatabase(Database):
         self, raw: sqlite3.Connection, wrapped: sa.Connection, statement: Statement, parameters: Mapping[str, Any]
     ) -> Sequence[Row]:
         if isinstance(statement, Query):
-            compiled = Compiled.of(statement)
+            compiled = statement.compiled(Compiled)
             return raw.execute(compiled.sql, compiled.values(parameters)).fetchall()
         result = wrapped.execute(statement, parameters)
         return result.all() if result.returns_rows else []
@@ -206,7 +198,7 @@ class SQLiteDatabase(Database):
 
     async def execute(self, statement: Query, /, **parameters: Any) -> int:
         """A statement alone needs no words around it: SQLite makes it whole by itself."""
-        compiled = Compiled.of(statement)
+        compiled = statement.compiled(Compiled)
         with only_transaction(self), self.told:
             async with self._lock:
                 return (await self._first(compiled.sql, compiled.values(parameters))).rowcount
@@ -243,7 +235,7 @@ class SQLiteTransaction(Transaction):
     async def execute(self, statement: Statement, /, **parameters: Any) -> int:
         with self._database.told:
             if isinstance(statement, Query):
-                compiled = Compiled.of(statement)
+                compiled = statement.compiled(Compiled)
                 return self._raw.execute(compiled.sql, compiled.values(parameters)).rowcount
             return self._wrapped.execute(statement, parameters).rowcount
 
@@ -252,7 +244,7 @@ class SQLiteTransaction(Transaction):
             return
         with self._database.told:
             if isinstance(statement, Query):
-                compiled = Compiled.of(statement)
+                compiled = statement.compiled(Compiled)
                 self._raw.executemany(compiled.sql, [compiled.values(each) for each in parameters])
             else:
                 self._wrapped.execute(statement, list(parameters))
