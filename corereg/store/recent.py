@@ -9,10 +9,12 @@ pull.
 
 from __future__ import annotations
 
-import mmap
+import ctypes
 import os
 import struct
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,41 +28,81 @@ MOST = 1024
 LARGEST = 16 * 1024
 """Bytes and characters of a row that is kept."""
 
+PROT_READ, MAP_SHARED = 1, 1
 Key = tuple[Any, ...]
 
 
-class Recent:
-    """Rows of one database, as one event loop has read them. Open it beside a connection that has read something."""
+class Header:
+    """The first bytes of an index, as they are now. Raises OSError and ValueError where they cannot be had.
 
-    def __init__(self, index: mmap.mmap) -> None:
-        self._index = index
+    The file is never opened here, nor any descriptor of it closed, as Python's own mmap would do: by POSIX that takes
+    away every lock that this process has on it, SQLite's as well. It is mapped by a descriptor of SQLite's.
+    """
+
+    def __init__(self, index: Path) -> None:
+        if sys.platform != "linux":
+            raise OSError("descriptors are found in /proc")
+        libc = ctypes.CDLL(None, use_errno=True)
+        map_, self._unmap = libc.mmap, libc.munmap
+        map_.restype, self._unmap.argtypes = ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_size_t)
+        map_.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)
+        if index.stat().st_size < HEADER:
+            raise ValueError("no index is so short")
+        address = map_(None, HEADER, PROT_READ, MAP_SHARED, _descriptor_of(index), 0)
+        if address in {None, ctypes.c_void_p(-1).value}:
+            raise OSError(ctypes.get_errno(), "the index cannot be mapped")
+        self._address: int | None = address
+        self._bytes = (ctypes.c_char * HEADER).from_address(address)
+
+    def read(self) -> bytes:
+        return self._bytes.raw
+
+    def close(self) -> None:
+        """They cannot be read any more."""
+        if self._address is not None:
+            self._unmap(self._address, HEADER)
+            self._address, self._bytes = None, (ctypes.c_char * HEADER)()
+
+
+def _descriptor_of(index: Path) -> int:
+    """One by which this process has the file open already."""
+    wanted = index.stat()
+    for each in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the descriptor of the list itself
+            found = os.fstat(int(each.name))
+            if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+                return int(each.name)
+    raise FileNotFoundError("SQLite has not opened it")
+
+
+class Recent:
+    """Rows of one database, as one event loop has read them. Close it before the connections it stands beside."""
+
+    def __init__(self, header: Header) -> None:
+        self._header = header
         self._committed = b""
         self._rows: dict[Key, Row] = {}
 
     @classmethod
     def beside(cls, database: Path) -> Recent | None:
-        """None where the index cannot be read, or is of a format that is not known here."""
+        """Beside a connection of this process that has read something. None where the index cannot be read, or is of a
+        format that is not known here.
+        """
         try:
-            descriptor = os.open(f"{database}-shm", os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        except OSError:
+            header = Header(Path(f"{database}-shm"))
+        except (OSError, ValueError):
             return None
-        try:
-            index = mmap.mmap(descriptor, HEADER, access=mmap.ACCESS_READ)
-        except (OSError, ValueError):  # ValueError: it is shorter than that
+        if struct.unpack_from("=I", header.read()) != (VERSION,):
+            header.close()
             return None
-        finally:
-            os.close(descriptor)
-        if struct.unpack_from("=I", index) != (VERSION,):
-            index.close()
-            return None
-        return cls(index)
+        return cls(header)
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def find(self, query: Query, parameters: Mapping[str, Any]) -> Row | None:
         """The row, if it was read since the last commit of anybody. What is read next belongs to what is seen here."""
-        committed = self._index[:HEADER]
+        committed = self._header.read()
         if committed != self._committed:
             self._committed = committed
             self._rows.clear()
@@ -75,6 +117,6 @@ class Recent:
         self._rows[query, *parameters.items()] = row
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the index."""
         self._rows.clear()
-        self._index.close()
+        self._header.close()

@@ -141,15 +141,50 @@ async def test_a_database_in_memory_keeps_none() -> None:
     await database.close()
 
 
-@pytest.mark.parametrize(
-    "index",
-    [b"", b"short", struct.pack("=I", VERSION + 1) + bytes(HEADER), None],
-    ids=["empty", "short", "new", "none"],
-)
-def test_an_index_of_another_kind_is_left_alone(tmp_path: Path, index: bytes | None) -> None:
-    if index is not None:
-        (tmp_path / "test.db-shm").write_bytes(index)
+OTHER = {"empty": b"", "short": b"short", "of a later format": struct.pack("=I", VERSION + 1) + bytes(HEADER)}
+
+
+@pytest.mark.parametrize("index", OTHER.values(), ids=OTHER)
+def test_an_index_of_another_kind_is_left_alone(tmp_path: Path, index: bytes) -> None:
+    (tmp_path / "test.db-shm").write_bytes(index)
+    with (tmp_path / "test.db-shm").open("rb"):
+        assert Recent.beside(tmp_path / "test.db") is None
+
+
+def test_an_index_that_nobody_has_opened_is_left_alone(tmp_path: Path) -> None:
     assert Recent.beside(tmp_path / "test.db") is None
+    (tmp_path / "test.db-shm").write_bytes(struct.pack("=I", VERSION) + bytes(HEADER))
+    assert Recent.beside(tmp_path / "test.db") is None
+    with (tmp_path / "test.db-shm").open("rb"):
+        recent = Recent.beside(tmp_path / "test.db")
+    assert recent is not None
+    recent.close()
+    recent.close()
+
+
+LOCKS = """
+import fcntl, os, sys
+index = os.open(sys.argv[1] + "-shm", os.O_RDWR)
+try:
+    fcntl.lockf(index, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 128)
+except BlockingIOError:
+    print("locked", flush=True)
+else:
+    print("free", flush=True)
+"""
+"""Whether somebody has the lock that says: this index is used."""
+
+
+async def test_sqlite_keeps_its_locks(database: SQLiteDatabase) -> None:
+    """By POSIX a process loses all locks on a file when it closes any descriptor of it."""
+    for _ in range(2):
+        with writer(database, script=LOCKS) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "locked\n"
+        second = SQLiteDatabase(database.path)
+        await second.open()
+        assert await value(second) == "1"
+        await second.close()
 
 
 # ---- others on the same file ----
