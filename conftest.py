@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from argon2 import PasswordHasher
 
-from tests.tables import upgrade_or_copy
+from tests.tables import forget, upgrade_or_copy
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +47,7 @@ def _tables_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("corereg.registry.upgrade", upgrade_or_copy)
         yield
+    forget()
 
 
 @pytest.fixture

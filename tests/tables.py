@@ -13,6 +13,13 @@ Key = tuple[tuple[str, str], ...]
 _made: dict[Key, sqlite3.Connection] = {}
 
 
+def forget() -> None:
+    """Let go of all copies."""
+    for each in _made.values():
+        each.close()
+    _made.clear()
+
+
 async def upgrade_or_copy(database: Database, schemas: Iterable[Schema]) -> None:
     """`upgrade`, in the place of which a new file is given the tables that it made in another with the same owners."""
     wanted = tuple(schemas)

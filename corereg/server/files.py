@@ -68,7 +68,7 @@ class FileStream(HTTPStream):
         if kind == "http.response.start" and self.state == ASGIHTTPState.REQUEST:
             # hypercorn would copy every header and strip it; those of our application are as they shall go out.
             self.response = message
-            await self.send(Response(self.stream_id, headers=message["headers"], status_code=message["status"]))
+            await self.send(Response(self.stream_id, headers=message.get("headers", []), status_code=message["status"]))
             self.state = ASGIHTTPState.RESPONSE
         elif kind != PATHSEND:
             await super().app_send(message)

@@ -33,7 +33,7 @@ Key = tuple[Any, ...]
 
 
 class Header:
-    """The first bytes of an index, as they are now. Raises OSError and ValueError where they cannot be had.
+    """The first bytes of an index, as they are now. Raises OSError where they cannot be had.
 
     The file is never opened here, nor any descriptor of it closed, as Python's own mmap would do: by POSIX that takes
     away every lock that this process has on it, SQLite's as well. It is mapped by a descriptor of SQLite's.
@@ -47,7 +47,7 @@ class Header:
         map_.restype, self._unmap.argtypes = ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_size_t)
         map_.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)
         if index.stat().st_size < HEADER:
-            raise ValueError("no index is so short")
+            raise OSError("no index is so short")  # and to read beyond a file's end would end the process
         address = map_(None, HEADER, PROT_READ, MAP_SHARED, _descriptor_of(index), 0)
         if address in {None, ctypes.c_void_p(-1).value}:
             raise OSError(ctypes.get_errno(), "the index cannot be mapped")
@@ -90,7 +90,7 @@ class Recent:
         """
         try:
             header = Header(Path(f"{database}-shm"))
-        except (OSError, ValueError):
+        except OSError:
             return None
         if struct.unpack_from("=I", header.read()) != (VERSION,):
             header.close()

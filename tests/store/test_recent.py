@@ -178,7 +178,7 @@ else:
 async def test_sqlite_keeps_its_locks(database: SQLiteDatabase) -> None:
     """By POSIX a process loses all locks on a file when it closes any descriptor of it."""
     for _ in range(2):
-        with writer(database, script=LOCKS) as process:
+        with beside(database, script=LOCKS) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "locked\n"
         second = SQLiteDatabase(database.path)
@@ -248,7 +248,7 @@ while sys.stdin.readline():
 """
 
 
-def writer(database: SQLiteDatabase, *more: str, script: str = WRITES) -> subprocess.Popen[str]:
+def beside(database: SQLiteDatabase, *more: str, script: str = WRITES) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", script, str(database.path), *more],
         stdin=subprocess.PIPE,
@@ -271,7 +271,7 @@ def told(process: subprocess.Popen[str]) -> str:
 
 
 async def test_what_another_process_says_it_has_committed_is_seen(database: SQLiteDatabase) -> None:
-    with writer(database) as process:
+    with beside(database) as process:
         for number in range(1, 501):
             assert told(process) == str(number)
             assert await value(database) == str(number)
@@ -282,14 +282,14 @@ async def test_what_another_process_says_it_has_committed_is_seen(database: SQLi
 
 async def test_a_process_that_was_killed_in_the_middle_has_changed_nothing(database: SQLiteDatabase) -> None:
     assert await value(database) == "1"
-    with writer(database, "never ends") as process:
+    with beside(database, "never ends") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "middle\n"
         assert log_size(database) > 1_000_000, "its pages are in the log"
         assert await value(database) == "1"
         os.kill(process.pid, signal.SIGKILL)
     assert await value(database) == "1"
-    with writer(database) as process:  # it writes over what the other left
+    with beside(database) as process:  # it writes over what the other left
         assert told(process) == "1"
         assert told(process) == "2"
         assert await value(database) == "2"
@@ -304,13 +304,13 @@ for lock in (120, 122):  # to write, and to rebuild the index: https://sqlite.or
     fcntl.lockf(index, fcntl.LOCK_EX, 1, lock)
 os.pwrite(index, b"torn", 8)  # as a process leaves it that is killed while it writes there
 print("torn", flush=True)
-time.sleep(0.5)
+time.sleep(0.5)  # whoever waits meanwhile stands still, and can tell nobody that it does
 """
 
 
 async def test_a_reader_waits_for_whoever_rebuilds_the_index(database: SQLiteDatabase) -> None:
     assert await value(database) == "1"
-    with writer(database, script=REBUILDS) as process:
+    with beside(database, script=REBUILDS) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "torn\n"
         assert await value(database) == "1"
