@@ -20,7 +20,6 @@ names with the passwords that are right for them.
 from __future__ import annotations
 
 import asyncio
-import statistics
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -192,10 +191,11 @@ class AuthContract:
         for _ in range(self.rounds):  # in turns, so that a busy machine slows both
             unknown.append(await timed(check_password, NOBODY, right.password))
             wrong.append(await timed(check_password, right.name, f"{right.password}x"))
-        slow, quick = sorted(map(statistics.median, (unknown, wrong)), reverse=True)
+        # The least is what a check costs; whatever else the machine does makes all the others longer.
+        quick, slow = sorted((min(unknown), min(wrong)))
         assert slow < self.time_floor or slow < quick * self.time_factor, (
-            f"an unknown name takes {statistics.median(unknown):.4f} s, a wrong password "
-            f"{statistics.median(wrong):.4f} s: whoever measures learns which names exist"
+            f"an unknown name takes {min(unknown):.4f} s, a wrong password "
+            f"{min(wrong):.4f} s: whoever measures learns which names exist"
         )
 
     # ---- many at once ----
@@ -203,14 +203,19 @@ class AuthContract:
     async def test_the_registry_goes_on_while_checks_wait(
         self, check_password: CheckPassword, right: Credentials
     ) -> None:
-        watch = asyncio.create_task(watched())
-        await asyncio.sleep(0.01)
-        names = (right.name, NOBODY) * 10
-        await asyncio.gather(*(refused(check_password, name, f"{right.password}x") for name in names))
-        watch.cancel()
-        seen = await watch
-        assert seen.pause < self.pause, f"everything stood still for {seen.pause:.2f} s: check in a thread, or await"
-        assert seen.threads <= self.threads, f"{seen.threads} threads for 20 checks: let few run, and the others wait"
+        pauses = []
+        for _ in range(3):  # a check that blocks does it each time, a busy machine does not
+            watch = asyncio.create_task(watched())
+            await asyncio.sleep(0.01)
+            names = (right.name, NOBODY) * 10
+            await asyncio.gather(*(refused(check_password, name, f"{right.password}x") for name in names))
+            watch.cancel()
+            seen = await watch
+            assert seen.threads <= self.threads, f"{seen.threads} threads for 20 checks: let few run, others wait"
+            pauses.append(seen.pause)
+            if seen.pause < self.pause:
+                break
+        assert min(pauses) < self.pause, f"everything stood still for {min(pauses):.2f} s: check in a thread, or await"
 
     async def test_right_ones_among_many_wrong_ones(
         self, check_password: CheckPassword, known: Sequence[Credentials]

@@ -315,10 +315,24 @@ def corereg_other_namespace(pytestconfig: pytest.Config) -> str | None:
     return name
 
 
+class _TokensOf:
+    """The tokens of the registry that is asked now: another one, which may have the same name, has its own."""
+
+    def __init__(self) -> None:
+        self._whose: tuple[str | None, Application | None] = (None, None)
+        self._tokens: Tokens = {}
+
+    def __call__(self, url: str | None, app: Application | None) -> Tokens:
+        last_url, last_app = self._whose
+        if url != last_url or app is not last_app:
+            self._whose, self._tokens = (url, app), {}
+        return self._tokens
+
+
 @pytest.fixture(scope="session")
-def corereg_tokens() -> Tokens:
-    """The tokens of the whole run: every test has its own clients, but nobody has to sign in anew."""
-    return {}
+def corereg_tokens() -> _TokensOf:
+    """What tests on one registry share: each has its own clients, but nobody has to sign in anew."""
+    return _TokensOf()
 
 
 class _Visitors:
@@ -348,10 +362,10 @@ class _Visitors:
 
 @pytest.fixture
 def corereg_visitors(
-    pytestconfig: pytest.Config, corereg_url: str | None, corereg_app: Application | None, corereg_tokens: Tokens
+    pytestconfig: pytest.Config, corereg_url: str | None, corereg_app: Application | None, corereg_tokens: _TokensOf
 ) -> _Visitors:
     """Makes clients of the registry under test, for whomever a test needs."""
-    return _Visitors(pytestconfig, corereg_url, corereg_app, corereg_tokens)
+    return _Visitors(pytestconfig, corereg_url, corereg_app, corereg_tokens(corereg_url, corereg_app))
 
 
 @pytest.fixture

@@ -117,9 +117,9 @@ def test_every_supported_algorithm_has_a_hash():
 
 @pytest.mark.parametrize("unit", string.punctuation + "a" + "0")
 def test_hostile_text_is_refused_in_no_time(unit):
-    started = time.perf_counter()
+    started = time.thread_time()
     for size in (500, 1_000_000):
         for text in (unit * size, "a" + f"{unit}a" * (size // 2) + "!", "sha256:" + unit * size):
             with pytest.raises(DigestInvalid):
                 Digest.parse(text)
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1

@@ -642,10 +642,10 @@ def filled(unit, before="[", after="1]", rest=None):
     ],
 )
 def test_hostile_bytes_take_no_time(body):
-    started = time.perf_counter()
+    started = time.thread_time()
     check_whatever(body, None)
     # Measured: at most 0.2 s, of which the check reads half; what grows with the square would need minutes.
-    assert time.perf_counter() - started < 3
+    assert time.thread_time() - started < 3
 
 
 def test_a_deep_stack_of_our_own_is_no_excuse():
@@ -663,6 +663,6 @@ def test_the_usual_manifest_is_read_at_once():
 
 
 def _timed(body):
-    started = time.perf_counter()
+    started = time.thread_time()
     Manifest.parse(body, OCI_MANIFEST)
-    return time.perf_counter() - started
+    return time.thread_time() - started

@@ -139,11 +139,11 @@ def test_a_reference_with_a_colon_is_a_digest():
 @pytest.mark.parametrize("unit", ["a", "a.", "a-", "-", "a_", "__", "a/", "/", "a--", "0a-0", ".", "A", "\n", "\ud800"])
 def test_hostile_names_are_refused_in_no_time(unit):
     size = 1_000_000
-    started = time.perf_counter()
+    started = time.thread_time()
     for name in (unit * (size // len(unit)) + "!", unit * (size // len(unit)) + "/"):
         with pytest.raises(NameInvalid):
             check_repository(name, limit=10 * size)
         with pytest.raises(TagInvalid):
             Tag.parse(name)
     # Measured: some 10 ms. A pattern that tries again would need hours.
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2

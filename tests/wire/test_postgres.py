@@ -25,8 +25,3 @@ class TestWireOnPostgreSQL(WireContract):
         url = request.getfixturevalue("postgres_databases").fresh()
         async with scratch(tmp_path_factory.mktemp("postgres"), people=people, database=url) as registry:
             yield asgi(registry)
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def corereg_tokens(cls):
-        return {}

@@ -24,11 +24,6 @@ class Switched:
         async with scratch(folder, people=people, protocol=cls.protocol) as registry:
             yield asgi(registry)
 
-    @pytest.fixture(scope="class")
-    @classmethod
-    def corereg_tokens(cls):
-        return {}
-
 
 class TestSparse(Switched, ManifestRefusalWire):
     protocol = ProtocolConfig(allow_sparse=True)
