@@ -7,8 +7,17 @@ from functools import partial
 
 import pytest
 from argon2 import PasswordHasher
+from hypothesis import HealthCheck, settings
 
 from tests.tables import forget, upgrade_or_copy
+
+# The same examples in every run, so that a change is judged by what it changed; a busy machine is no failure.
+# `scripts/test --hypothesis-profile explore` looks for others.
+settings.register_profile("same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "explore", settings.get_profile("same"), derandomize=False, max_examples=1000, print_blob=True
+)
+settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")

@@ -161,7 +161,7 @@ async def test_pruning_waits_for_the_slowest_reader(tmp_path: Path, listener: Li
         for number in range(5):
             await change(registry, f"demo.{number}")
         await listener.wait(5)
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             while not await Journal(registry.database, keep=-10).prune():
                 await anyio.sleep(0.05)  # the cursor is written a moment after the reader heard
         assert [event.kind for event in await registry.journal.events()] == []

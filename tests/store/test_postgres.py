@@ -269,7 +269,7 @@ async def test_who_gives_up_waiting_takes_no_connection_along(url: str) -> None:
             tasks[0].cancel()
         tasks[1].cancel()  # in the moment in which it is given one, perhaps
         await asyncio.gather(*tasks, return_exceptions=True)
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         assert await names(database) == []
     await database.close()
 
@@ -364,7 +364,7 @@ async def test_a_cancelled_transaction_leaves_nothing(database: Database) -> Non
         task.cancel()  # as servers do it
         with pytest.raises(asyncio.CancelledError):
             await task
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         await database.execute(INSERT, repository="c")
     assert await names(database) == ["c"]
     assert database.connections.open == database.connections.idle
