@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from corereg import State, StorageError, StorageFull, StorageUnavailable, Writer
 from corereg_storage_s3.gathering import Gathered
+from corereg_storage_s3.multipart import MOST_PARTS, SMALLEST
 from corereg_storage_s3.progress import Progress, Run
+from corereg_storage_s3.runs import Runs
 
-if TYPE_CHECKING:
-    from corereg_storage_s3.storage import S3Storage
-
-SMALLEST = 5 * 1024 * 1024
-"""S3 takes no smaller part, but for the last."""
-MOST_PARTS = 10_000
-"""S3 takes no more in one multipart upload."""
 GROWS = 1000
 """Parts after which parts become larger: ten thousand that start at 16 MiB hold 860 GiB."""
 
 
 class S3Writer(Writer):
-    """Appends to `progress`, in a run of its own. The run before, when it is too small to be a part, is begun anew."""
+    """Appends to `progress`, in a run of its own. The run before, when it is too small to be a part, is begun anew.
 
-    def __init__(self, storage: S3Storage, upload: str, progress: Progress) -> None:
-        self._storage = storage
+    `part_size` is the size in bytes of the first parts; `gathered` is this writer's, empty.
+    """
+
+    def __init__(self, runs: Runs, upload: str, progress: Progress, part_size: int, gathered: Gathered) -> None:
+        self._runs = runs
         self._upload = upload
         self._before = progress
+        self._first_size = part_size
         self._run: Run | None = None
-        self._gathered = Gathered(storage.room, storage.threads)
+        self._gathered = gathered
         self._closed = False
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -62,7 +60,7 @@ class S3Writer(Writer):
     @property
     def _part_size(self) -> int:
         sent = len(self._run.etags) if self._run is not None else 0
-        return self._storage.part_size * (1 + sent // GROWS)
+        return self._first_size * (1 + sent // GROWS)
 
     async def _begin(self) -> None:
         """Take up the last run where it alone would be too small a part of the whole."""
@@ -72,7 +70,7 @@ class S3Writer(Writer):
             self._run = Run(secrets.token_hex(8), before.size, 0, 0)
             return
         gathered = bytearray()
-        async for piece in self._storage.read_run(self._upload, last):
+        async for piece in self._runs.read(self._upload, last):
             gathered += piece
         await self._gather(gathered)
         self._before = before.without_last()
@@ -90,12 +88,10 @@ class S3Writer(Writer):
         if run is None:  # `write` begins one before there is anything to send
             raise StorageUnavailable(f"upload {self._upload} has not begun")
         if not run.multipart:
-            run = self._run = msgspec.structs.replace(
-                run, multipart=await self._storage.begin_multipart(self._upload, run)
-            )
+            run = self._run = await self._runs.begin(self._upload, run)
         if len(run.etags) >= MOST_PARTS:
             raise StorageFull(f"upload {self._upload} has {MOST_PARTS} parts already: raise part_size in [storage_s3].")
-        etag = await self._storage.send_part(self._upload, run, self._gathered.body())
+        etag = await self._runs.send(self._upload, run, self._gathered.body())
         self._count((*run.etags, etag))
 
     async def _finish(self) -> None:
@@ -103,7 +99,7 @@ class S3Writer(Writer):
         if self._run is not None and self._run.multipart:
             await self._send_part()
         elif self._run is not None:
-            await self._storage.put_run(self._upload, self._run, self._gathered.body())
+            await self._runs.put(self._upload, self._run, self._gathered.body())
             self._count(())
 
     def _count(self, etags: tuple[str, ...]) -> None:

@@ -206,7 +206,7 @@ async def test_an_open_multipart_upload_is_found_and_aborted(make: Make, storage
         assert found.size == 10 * MiB
         await other.abort(upload, {})
         assert upload not in await uploads(other)
-        assert [each async for each in other._multiparts("")] == []
+        assert [each async for each in other.multiparts.list("")] == []
 
 
 async def test_a_cancelled_beginning_leaves_no_multipart_upload(storage: S3Storage) -> None:
@@ -218,7 +218,7 @@ async def test_a_cancelled_beginning_leaves_no_multipart_upload(storage: S3Stora
         task.cancel()
         await asyncio.wait([task])
         await storage.abort(upload, again(await writer.close()))
-    assert [each async for each in storage._multiparts("")] == []
+    assert [each async for each in storage.multiparts.list("")] == []
 
 
 @pytest.mark.parametrize("memory", [0, 3 * MiB, 96 * MiB])

@@ -34,7 +34,7 @@ async def storage(make: Make, place: Place, proxy: Proxy) -> AsyncIterator[S3Sto
         proxy.faults.clear()
         for upload in await uploads(storage):  # one whose beginning was answered to nobody, say
             await storage.abort(upload, {})
-        assert [each async for each in storage._multiparts("")] == []
+        assert [each async for each in storage.multiparts.list("")] == []
         await storage.bucket.delete([stat.key async for stat in storage.bucket.list("")])
 
 
