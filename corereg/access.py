@@ -152,6 +152,11 @@ def scopes_of(grants: Iterable[Grant], resource: str, action: str) -> frozenset[
     return frozenset({ANYWHERE} if found & {ANY, ANYWHERE} else found - {SYSTEM_SCOPE})
 
 
+def may_list(grants: Iterable[Grant]) -> bool:
+    """Whether their holder may ask for the catalog: it lists what they may pull."""
+    return any(grant.resource in {ANY, "repository", "catalog"} for grant in grants)
+
+
 class Namespace(msgspec.Struct, frozen=True):
     """What repositories stand in, such as a project: its number, and the name their names begin with."""
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from functools import cached_property
 from typing import Any, Final, Generic, TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 import msgspec
 
@@ -29,6 +29,9 @@ PATHSEND = "http.response.pathsend"
 LINGERS = "corereg.response.lingers"
 """An extension of our own: the server does not close a connection with the last byte of an answer that came early."""
 MOST_PARAMETERS = 1000
+_SAFE = "/~!$&'()*+=:@"
+LONGEST_LENGTH = 20
+"""Digits of a length that are read: Python reads numbers of thousands of digits slowly, or not at all."""
 
 
 class ClientGone(Exception):
@@ -66,6 +69,11 @@ class Request:
         """Whether the body was read to its end."""
         self._receive = receive
         self._first: Mapping[bytes, bytes] = dict(reversed(tuple(scope["headers"])))
+
+    @property
+    def prefix(self) -> str:
+        """`root_path` as it stands in a URL: what addresses of ours begin with."""
+        return quote(self.root_path, safe=_SAFE) if self.root_path else ""
 
     @property
     def id(self) -> str:
@@ -131,9 +139,11 @@ class Request:
 
     @property
     def length(self) -> int | None:
-        """The announced length of the body in bytes, None when it is not announced."""
+        """The announced length of the body in bytes, None when it is not announced; what no body has is only large."""
         text = self.header(b"content-length")
-        return int(text) if text is not None and text.isascii() and text.isdigit() else None
+        if text is None or not (text.isascii() and text.isdigit()):
+            return None
+        return int(text.lstrip("0")[:LONGEST_LENGTH] or "0")
 
     @property
     def sends_body(self) -> bool:
@@ -221,9 +231,9 @@ class Response:
         self.path = path
 
     @property
-    def length(self) -> int:
-        """What ``content-length`` says; 0 without one."""
-        return next((int(value) for name, value in self.headers if name == b"content-length"), 0)
+    def length(self) -> int | None:
+        """What ``content-length`` says, None without one."""
+        return next((int(value) for name, value in self.headers if name == b"content-length"), None)
 
     @classmethod
     def json(cls, value: Any, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> Response:

@@ -20,7 +20,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
-from corereg.access import Action, Grant, Identity, allowed
+from corereg.access import Action, Grant, Identity, allowed, may_list
 from corereg.oci.errors import NameInvalid
 from corereg.oci.names import check_repository
 
@@ -53,8 +53,7 @@ class Access(msgspec.Struct, frozen=True):
             wanted = sorted(WORDS) if "*" in self.actions else [word for word in self.actions if word in WORDS]
             kept = tuple(word for word in wanted if allowed(grants, Action("repository", word, self.name)))
         elif self.type == "registry" and self.name == "catalog":
-            # Everybody may ask for the catalog; what it lists is filtered by what the asker may pull.
-            kept = ("*",) if any(grant.resource in {"*", "repository", "catalog"} for grant in grants) else ()
+            kept = ("*",) if may_list(grants) else ()
         else:
             kept = ()
         return Access(self.type, self.name, kept) if kept else None

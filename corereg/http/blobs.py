@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from corereg.http.conditions import etag_matches, parse_range
+from corereg.http.conditions import is_known, parse_range
 from corereg.http.paths import Target
 from corereg.messages import Request, Response
 from corereg.oci.digest import Digest
@@ -35,8 +35,7 @@ async def get_blob(session: Session, request: Request, target: Target) -> Respon
     head = request.method == "HEAD"
     blob = await session.blob(target.repository, Digest.parse(target.reference), head=head)
     headers = [*_described(blob.digest)]
-    condition = request.header(b"if-none-match")
-    if condition is not None and etag_matches(condition, blob.digest):
+    if is_known(request, blob.digest):
         return Response(304, raw=headers)
     if not head:
         location = await session.redirect(blob, method="GET")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from corereg.messages import Request
 from corereg.oci.errors import RangeNotSatisfiable
 
 _one_range = re.compile(r"bytes\s*=\s*([0-9]*)\s*-\s*([0-9]*)\s*\Z", re.IGNORECASE)
@@ -19,9 +20,11 @@ def etags(value: str, *, weak: bool = True) -> tuple[str, ...]:
     return tuple((tag.removeprefix("W/") if weak else tag).strip('"') for tag in tags if tag)
 
 
-def etag_matches(value: str, digest: str) -> bool:
-    """Whether an ``If-None-Match`` names the digest, or anything."""
-    named = etags(value)
+def is_known(request: Request, digest: str) -> bool:
+    """Whether the request's ``If-None-Match`` names the digest, or anything."""
+    if request.raw_header(b"if-none-match") is None:
+        return False
+    named = etags(request.headers["if-none-match"])
     return digest in named or "*" in named
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from itertools import chain
 from typing import Any
@@ -47,9 +48,12 @@ async def begin(request: Request, response: Response) -> Response:
     if _sends_file(request, response):
         return response
     response.path = None
-    response.first = await anext(response.body, b"")
-    if len(response.first) >= response.length:
+    pieces: Any = response.body
+    response.first = await anext(pieces, b"")
+    if response.length is not None and len(response.first) >= response.length:
         response.body = response.first
+        if isinstance(pieces, AsyncGenerator):
+            await pieces.aclose()
     return response
 
 
@@ -103,7 +107,7 @@ def _sends_file(request: Request, response: Response) -> bool:
     )
 
 
-def _is_whole(path: str, length: int) -> bool:
+def _is_whole(path: str, length: int | None) -> bool:
     try:
         return os.stat(path).st_size == length and os.access(path, os.R_OK)  # noqa: PTH116 - on every pull
     except OSError:
@@ -138,7 +142,7 @@ async def _send(request: Request, response: Response, send: Send) -> None:
         await _stream(request, response, response.body, send)
 
 
-async def _send_file(request: Request, path: str, length: int, send: Send) -> None:
+async def _send_file(request: Request, path: str, length: int | None, send: Send) -> None:
     try:
         await send({"type": PATHSEND, "path": path})
     except ConnectionError:  # the client has left
@@ -146,7 +150,7 @@ async def _send_file(request: Request, path: str, length: int, send: Send) -> No
     except OSError as error:
         _broke_off(request, error)
         raise
-    request.sent = length
+    request.sent = length or 0
 
 
 async def _stream(request: Request, response: Response, body: Any, send: Send) -> None:

@@ -69,20 +69,17 @@ class Gate:
         if not self._trusted or not self._is_trusted(address):
             return address
         for hop in reversed(request.headers.get("x-forwarded-for", "").split(",")):
-            text = _unmapped(hop.strip())
-            if not text:
+            text = _without_port(hop.strip())
+            if _parsed(text) is None:  # whoever made it up, the next proxy counts on nothing behind it
                 break
-            address = text
+            address = _unmapped(text)
             if not self._is_trusted(text):
                 break
         return address
 
     def _is_trusted(self, address: str | None) -> bool:
-        try:
-            parsed = ipaddress.ip_address(_unmapped(address or ""))
-        except ValueError:
-            return False
-        return any(parsed in network for network in self._trusted)
+        parsed = _parsed(address or "")
+        return parsed is not None and any(parsed in network for network in self._trusted)
 
     def base(self, request: Request) -> str:
         """``scheme://host[:port]`` as clients reach us."""
@@ -90,7 +87,7 @@ class Gate:
             return self._external
         scheme: str = request.scope.get("scheme", "http")
         host = request.header(b"host") or ""
-        if self._trusted and self._is_trusted(request.scope.get("client", ("",))[0]):
+        if self._trusted and self._is_trusted((request.scope.get("client") or ("",))[0]):
             scheme = request.headers.get("x-forwarded-proto", scheme).split(",")[0].strip().lower()
             host = request.headers.get("x-forwarded-host", host).split(",")[0].strip()
         if not _host.match(host) or scheme not in {"http", "https"}:
@@ -106,7 +103,7 @@ class Gate:
     def challenge(self, request: Request, scope: str = "", error: OCIError | None = None) -> str:
         """The value of ``WWW-Authenticate``: where a token can be had, and for what."""
         parts = [
-            f'realm="{self.base(request)}{request.root_path}/service/token"',
+            f'realm="{self.base(request)}{request.prefix}/service/token"',
             f'service="{_quoted(self.registry.config.tokens.service)}"',
         ]
         if scope:
@@ -275,6 +272,20 @@ def wanted_scope(request: Request, kind: str, repository: str) -> str:
 def _cut(access: Sequence[Access], grants: Sequence[Grant]) -> list[Grant]:
     kept = (each.cut(grants) for each in access)
     return [grant for each in kept if each is not None and (grant := each.grant())]
+
+
+def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(_unmapped(address))
+    except ValueError:
+        return None
+
+
+def _without_port(hop: str) -> str:
+    """``192.0.2.1:4711`` and ``[2001:db8::1]:4711``, as some proxies write them, without what changes each time."""
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    return hop.partition(":")[0] if hop.count(":") == 1 else hop
 
 
 def _unmapped(address: str) -> str:

@@ -80,7 +80,7 @@ def _page(session: Session, request: Request) -> tuple[int, str]:
         return session.page_size, _last(request)
     if not (text.isascii() and text.isdigit()):
         raise PageInvalid
-    return min(int(text[:10]) if text.strip("0") else 0, session.page_size), _last(request)
+    return min(int(text.lstrip("0")[:10] or "0"), session.page_size), _last(request)
 
 
 def _last(request: Request) -> str:
@@ -92,5 +92,5 @@ def _last(request: Request) -> str:
 
 
 def _link(request: Request, path: str, **parameters: str) -> list[tuple[str, str]]:
-    target = f"{request.root_path}{quote(path, safe='/:')}?{urlencode(parameters)}"
+    target = f"{request.prefix}{quote(path, safe='/:')}?{urlencode(parameters)}"
     return [("link", f'<{target}>; rel="next"')]

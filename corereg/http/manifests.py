@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from corereg.http.conditions import etag_matches, etags
+from corereg.http.conditions import etags, is_known
 from corereg.http.paths import Target
 from corereg.messages import Request, Response
 from corereg.oci.digest import Digest
@@ -19,8 +19,7 @@ async def get_manifest(session: Session, request: Request, target: Target) -> Re
     found = await session.manifest(target.repository, parse_reference(target.reference), head=head)
     digest = found.digest.encode()
     headers = [(b"docker-content-digest", digest), (b"etag", b'"%s"' % digest)]
-    condition = request.header(b"if-none-match")
-    if condition is not None and etag_matches(condition, found.digest):
+    if is_known(request, found.digest):
         return Response(304, raw=headers)
     headers += [
         (b"content-type", found.media_type.encode("latin-1")),
@@ -49,7 +48,7 @@ async def put_manifest(session: Session, request: Request, target: Target) -> Re
         precondition=precondition,
     )
     headers = [
-        ("location", f"{request.root_path}/v2/{target.repository}/manifests/{pushed.digest}"),
+        ("location", f"{request.prefix}/v2/{target.repository}/manifests/{pushed.digest}"),
         ("docker-content-digest", str(pushed.digest)),
         ("content-length", "0"),
     ]
@@ -68,8 +67,8 @@ def _precondition(request: Request) -> Precondition | None:
     return Precondition(None if match is None else etags(match, weak=False), etags(none_match or ""))
 
 
-async def delete_manifest(session: Session, request: Request, target: Target) -> Response:  # noqa: ARG001 - a handler's signature
+async def delete_manifest(session: Session, request: Request, target: Target) -> Response:
     """A tag goes alone; a manifest goes with its tags."""
     reference: Digest | Tag = parse_reference(target.reference)
-    await session.delete_manifest(target.repository, reference)
+    await session.delete_manifest(target.repository, reference, precondition=_precondition(request))
     return Response(202, [("content-length", "0")])

@@ -13,6 +13,8 @@ import msgspec
 from corereg.oci.errors import NotFound
 
 PREFIX = "/v2/"
+LONGEST_KEPT = 512
+"""Characters of the longest path that is remembered: a long name, and a digest of sha512."""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -27,12 +29,16 @@ BASE = Target("base")
 CATALOG = Target("catalog")
 
 
-@lru_cache(maxsize=4096)
 def parse(path: str) -> Target:
     """The target of a path that starts with ``/v2/``. Names and references are not checked here.
 
     Raises NotFound.
     """
+    # What is kept is short: nobody has to sign in to be refused with a name of 64 KiB.
+    return _kept(path) if len(path) <= LONGEST_KEPT else _read(path)
+
+
+def _read(path: str) -> Target:
     rest = path[len(PREFIX) :]
     if not rest:
         return BASE
@@ -53,3 +59,6 @@ def parse(path: str) -> Target:
         if word == "tags" and last == "list":
             return Target("tags", name)
     raise NotFound
+
+
+_kept = lru_cache(maxsize=4096)(_read)

@@ -256,7 +256,7 @@ async def _argument(parameter: Parameter, request: Request, segments: Mapping[st
             return msgspec.json.decode(await request.body(BODY_LIMIT), type=parameter.type)
         if parameter.source == "form":
             return msgspec.convert(await request.form(BODY_LIMIT), parameter.type, strict=False)
-    except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         message = f"{parameter.source} of the request: {str(error)[:150]}"
         raise Unprocessable(message) from None
     return request
@@ -285,7 +285,7 @@ def _response(route: Route, request: Request, answer: Any, query: Any) -> Respon
     if isinstance(answer, Created):
         here = quote(f"{_plain(request.path)}/{answer.id}", safe=_SAFE)
         location = here if answer.location is None else quote(answer.location, safe=f"{_SAFE}%")
-        headers = [("location", quote(request.root_path, safe=_SAFE) + location)]
+        headers = [("location", request.prefix + location)]
         if answer.body is None:
             return Response(201, [*headers, ("content-length", "0")])
         return Response.json(answer.body, 201, headers)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 import uuid
+from contextlib import suppress
+
+import anyio
 
 from corereg.http.paths import Target
 from corereg.messages import Request, Response
 from corereg.oci.digest import ALGORITHMS, Digest
-from corereg.oci.errors import BlobUploadUnknown, DigestInvalid, OCIError, RangeInvalid, SizeInvalid
+from corereg.oci.errors import BlobUploadUnknown, DigestInvalid, RangeInvalid, SizeInvalid
 from corereg.session import Session
 from corereg.store.catalog import StoredBlob
+from corereg.store.database import DatabaseError
+from corereg.store.storage import StorageError
 from corereg.store.uploads import Upload
 
 _content_range = re.compile(r"(?:bytes[ =])?([0-9]{1,19})-([0-9]{1,19})(?:/(?:[0-9]{1,19}|\*))?\Z")
@@ -35,8 +40,9 @@ async def start_upload(session: Session, request: Request, target: Target) -> Re
     if digest is not None:
         try:
             blob = await session.finish_upload(upload, digest, request.stream(), length=request.length)
-        except OCIError:
-            await session.cancel_upload(upload)  # nobody was told its address
+        except BaseException:  # the client has left, for one
+            with anyio.CancelScope(shield=True), suppress(DatabaseError, StorageError):  # else it expires
+                await session.cancel_upload(upload)  # nobody was told its address
             raise
         return _created(request, repository, blob)
     return Response(202, _headers(request, upload))
@@ -136,7 +142,7 @@ async def _out_of_order(session: Session, request: Request, target: Target, erro
 
 def _headers(request: Request, upload: Upload) -> list[tuple[str, str]]:
     return [
-        ("location", f"{request.root_path}/v2/{upload.repository}/blobs/uploads/{upload.id}"),
+        ("location", f"{request.prefix}/v2/{upload.repository}/blobs/uploads/{upload.id}"),
         ("range", f"0-{max(upload.received - 1, 0)}"),
         ("docker-upload-uuid", upload.id),
         ("content-length", "0"),
@@ -147,7 +153,7 @@ def _created(request: Request, repository: str, blob: StoredBlob) -> Response:
     return Response(
         201,
         [
-            ("location", f"{request.root_path}/v2/{repository}/blobs/{blob.digest}"),
+            ("location", f"{request.prefix}/v2/{repository}/blobs/{blob.digest}"),
             ("docker-content-digest", blob.digest),
             ("content-length", "0"),
         ],

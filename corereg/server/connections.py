@@ -42,6 +42,8 @@ HEADER_FIELD = re.compile(
 )
 """h11's own expression for a header's line, with its "neither NUL nor white space" said as a set of bytes and never
 taken back: it allows the same, and reads a bearer token of a kilobyte in a third of the time."""
+_ABSOLUTE = re.compile(rb"https?://([^/?#]*)", re.IGNORECASE)
+"""How a request's target begins that names the host too (RFC 9112, 3.2.2): that host counts."""
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 
 
@@ -68,6 +70,13 @@ class Connection(h11.Connection):
         seen = Headers([(b"content-length", b"content-length", length)])
         self._process_event(h11.SERVER, h11.Response(headers=seen, status_code=status, _parsed=True))
         return b"HTTP/1.1 %d \r\n%s\r\n\r\n" % (status, b"\r\n".join(map(b": ".join, headers)))
+
+    @property
+    def they_are_waiting_for_100_continue(self) -> bool:
+        """Never, for hypercorn: it would tell everybody to go on before anybody has looked at what they ask. `Lines`
+        does it when the application wants the body.
+        """
+        return False
 
     @property
     def caught_up(self) -> bool:
@@ -129,6 +138,31 @@ class DatedConfig(Config):
         return self._dated[1]
 
 
+class AskedFor:
+    """An application whose client waits to be asked for its body (``Expect: 100-continue``): it is when the application
+    wants it, and has not begun to answer.
+    """
+
+    def __init__(self, app: Any, go_on: Callable[[], Awaitable[None]]) -> None:
+        self._app = app
+        self._go_on = go_on
+
+    async def __call__(self, scope: Any, receive: Any, send: Any, sync_spawn: Any, call_soon: Any) -> None:
+        answered = False
+
+        async def receive_asked() -> Any:
+            if not answered:
+                await self._go_on()
+            return await receive()
+
+        async def send_noted(message: Any) -> None:
+            nonlocal answered
+            answered = True
+            await send(message)
+
+        await self._app(scope, receive_asked, send_noted, sync_spawn, call_soon)
+
+
 class Lines(H11Protocol):
     """HTTP/1.1 that writes the head of a response together with the first of its body: one system call, not three.
 
@@ -182,8 +216,15 @@ class Lines(H11Protocol):
 
     async def _create_stream(self, request: h11.Request) -> None:
         kind = FileStream if self.sends_files and not self.ssl else HTTPStream
+        asked = self._parser.client_is_waiting_for_100_continue
+        headers = [(name, value) for _, name, value in request.headers._full_items]  # noqa: SLF001 - quicker
+        target = request.target
+        if target[:1] != b"/" and (absolute := _ABSOLUTE.match(target)):
+            target = target[absolute.end() :]
+            target = target if target[:1] == b"/" else b"/" + target
+            headers = [(b"host", absolute[1]), *(header for header in headers if header[0] != b"host")]
         self.stream = kind(
-            self.app,
+            AskedFor(self.app, self._go_on) if asked else self.app,
             self.config,
             self.context,
             self.task_group,
@@ -198,14 +239,18 @@ class Lines(H11Protocol):
         await self.stream.handle(
             Request(
                 stream_id=STREAM_ID,
-                headers=[(name, value) for _, name, value in request.headers._full_items],  # noqa: SLF001 - quicker
+                headers=headers,
                 http_version=request.http_version.decode(),
                 method=request.method.decode("ascii").upper(),
-                raw_path=request.target,
+                raw_path=target,
                 state=self.connection_state,
             )
         )
         await self.context.mark_request()
+
+    async def _go_on(self) -> None:
+        if self._parser.client_is_waiting_for_100_continue and self._parser.our_state is h11.SEND_RESPONSE:
+            await self._send_h11_event(h11.InformationalResponse(status_code=100, headers=[]))
 
     async def stream_send(self, event: Event) -> None:
         if isinstance(event, Response) and event.status_code >= FIRST_FINAL_STATUS:

@@ -231,25 +231,29 @@ class Artifacts(Door):
         sizes = await catalog.links(repository_id)
         blobs: dict[str, int] = {}
         found: dict[str, tuple[Digest, Manifest]] = {}
-
-        async def collect(each: str) -> None:
-            if each in found:
-                return
+        read: dict[str, tuple[Digest, Manifest]] = {}
+        seen: set[str] = set()
+        waiting = [(str(digest), False)]  # the members of each come before it, what refers to it afterwards
+        while waiting:
+            each, members_are_there = waiting.pop()
+            if members_are_there:
+                found[each] = read.pop(each)
+                waiting += [(referrer, False) for referrer in await catalog.referrers_of(repository_id, each)]
+                continue
+            if each in seen:
+                continue
+            seen.add(each)
             name = Digest.parse(each)
             stored = await catalog.manifest(source, name)
             if stored is None:
                 raise ManifestUnknown
-            manifest = Manifest.parse(stored.body, stored.media_type)
+            read[each] = (name, Manifest.parse(stored.body, stored.media_type))
+            waiting.append((each, True))
             for member, kind in await catalog.members_of(repository_id, each):
                 if kind == "manifest":
-                    await collect(member)
+                    waiting.append((member, False))
                 elif member in sizes:
                     blobs[member] = sizes[member]
-            found[each] = (name, manifest)
-            for referrer in await catalog.referrers_of(repository_id, each):
-                await collect(referrer)
-
-        await collect(str(digest))
         return Copied(digest, tuple(found.values()), blobs)
 
     async def _link(self, change: Change, source: str, repository_id: int, copied: Copied) -> dict[str, bool]:

@@ -18,6 +18,10 @@ from corereg.store.database import now
 SECOND = 1_000_000
 
 
+class _Deleted(Exception):
+    """The blob was there a moment ago."""
+
+
 class Blobs(Door):
     """What a session does with blobs that are stored."""
 
@@ -84,16 +88,19 @@ class Blobs(Door):
         if origin is None:
             return None
         operation = self.operation("blob.mount", repository=repository, digest=str(digest), source=origin)
-        async with self.change(operation) as change:
-            catalog = self._house.catalog
-            if await catalog.blob_of(change.tx, origin, digest) is None:
-                raise BlobUnknown  # deleted a moment ago
-            repository_id = await catalog.ensure_repository(change.tx, repository)
-            linked = await catalog.link_blob(change.tx, repository_id, digest)
-            if linked is None:
-                raise BlobUnknown
-            blob, new = linked
-            change.describe(size=blob.size, new=new)
+        try:
+            async with self.change(operation) as change:
+                catalog = self._house.catalog
+                if await catalog.blob_of(change.tx, origin, digest) is None:
+                    raise _Deleted
+                repository_id = await catalog.ensure_repository(change.tx, repository)
+                linked = await catalog.link_blob(change.tx, repository_id, digest)
+                if linked is None:
+                    raise _Deleted
+                blob, new = linked
+                change.describe(size=blob.size, new=new)
+        except _Deleted:
+            return None
         return blob
 
     async def _mount_origin(self, repository: str, digest: Digest, source: str | None) -> str | None:

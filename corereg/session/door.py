@@ -179,13 +179,18 @@ class Door:
             message = f"sign in to {_said(action)}: anonymous has no right to; run docker login first"
             return SignInNeeded(message, scope, insufficient=self.narrow)
         if self.narrow and allowed(await self._house.plugins.grants(self.identity), real):
-            message = f"the token of {name} does not cover this; ask for a token with the scope {scope}"
-            return SignInNeeded(message, scope, insufficient=True)
+            return self._too_narrow(action)
         message = f"{name} may not {_said(action)}: no grant allows it; ask an administrator of this registry"
         if action.resource == "repository" and action.scope != SYSTEM_SCOPE:
             # Harbor's words first: there are clients that look for them.
             message = f"unauthorized to access repository: {action.scope}, action: {action.action}: {message}"
         return Denied(message)
+
+    def _too_narrow(self, action: Action) -> SignInNeeded:
+        """The token does not cover what its holder may do."""
+        scope = _scope_text(action)
+        message = f"the token of {self.identity.name} does not cover this; ask for a token with the scope {scope}"
+        return SignInNeeded(message, scope, insufficient=True)
 
     async def _require(self, action: str, repository: str, resource: str = "repository") -> None:
         wanted = Action(resource, action, repository)
@@ -281,12 +286,14 @@ class Door:
     async def _keep(self, change: Change, repository_id: int, batch: str, operation: Operation | None = None) -> None:
         """Before the manifest of a deletion goes: keep it in the trash, with what goes together under one `batch`."""
         deleted = operation or change.operation
+        digest = str(deleted.digest)
         await self._house.trash.keep(
             change.tx,
             repository_id,
             deleted.repository or "",
-            str(deleted.digest),
+            digest,
             tags=deleted.tags,
+            lacking=await self._house.catalog.lacking(change.tx, repository_id, digest),
             by=self.identity.name,
             batch=batch,
         )

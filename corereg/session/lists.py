@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from corereg.access import Action
+from corereg.access import Action, allowed, may_list
 from corereg.oci.digest import Digest
 from corereg.oci.errors import (
     NameUnknown,
@@ -30,9 +30,12 @@ class Lists(Door):
 
     async def repositories(self, last: str, limit: int) -> Page:
         """Names of the repositories the identity may pull, after `last`, in byte order."""
-        if self.narrow or self.identity.anonymous:
-            await self.require(Action("catalog", "read"))
         grants = await self._house.plugins.grants(self.identity) if self.narrow else self.grants
+        wanted = Action("catalog", "read")
+        if self.narrow and not allowed(self.grants, wanted) and may_list(grants):
+            raise self._too_narrow(wanted)
+        if self.narrow or self.identity.anonymous:
+            await self.require(wanted)
         return await self._house.catalog.repositories(grants, last, limit)
 
     async def referrers(

@@ -182,12 +182,14 @@ class Manifests(Door):
                 ]
             )
 
-    async def delete_manifest(self, repository: str, reference: Digest | Tag) -> None:
+    async def delete_manifest(
+        self, repository: str, reference: Digest | Tag, *, precondition: Precondition | None = None
+    ) -> None:
         """Remove a tag alone, or a manifest with all its tags."""
         await self._require("delete", repository)
         self._check_deletable()
         if isinstance(reference, Tag):
-            await self._delete_tag(repository, reference)
+            await self._delete_tag(repository, reference, precondition)
             return
         async with self.change(
             self.operation("manifest.delete", repository=repository, digest=str(reference))
@@ -199,6 +201,8 @@ class Manifests(Door):
                 raise await self._manifest_unknown(repository, reference)
             await self._check_unused(change.tx, repository_id, "manifest", str(reference))
             found = await catalog.manifest_head(repository, reference, change.tx)
+            if found is not None and precondition is not None:
+                precondition.check(found.digest)
             change.describe(
                 tags=tuple(await catalog.tags_of(change.tx, repository_id, str(reference))),
                 size=found.size if found else None,
@@ -208,7 +212,7 @@ class Manifests(Door):
             if not await catalog.delete_manifest(change.tx, repository_id, str(reference)):
                 raise await self._manifest_unknown(repository, reference)
 
-    async def _delete_tag(self, repository: str, tag: Tag) -> None:
+    async def _delete_tag(self, repository: str, tag: Tag, precondition: Precondition | None) -> None:
         """The tag alone; its manifest stays."""
         operation = self.operation("tag.delete", repository=repository, tags=(str(tag),))
         async with self.change(operation) as change:
@@ -218,6 +222,8 @@ class Manifests(Door):
             repository_id = await catalog.repository_id(repository, change.tx)
             if found is None or repository_id is None:
                 raise await self._manifest_unknown(repository, tag)
+            if precondition is not None:
+                precondition.check(found.digest)
             change.describe(digest=found.digest)
             await self._house.trash.keep_tag(change.tx, repository, found.digest, tag, by=self.identity.name)
             await catalog.delete_tag(change.tx, repository_id, tag)

@@ -107,9 +107,18 @@ class Restoring(Door):
     async def _link_blobs(
         self, change: Change, repository: str, repository_id: int, manifests: Sequence[tuple[Trashed, Manifest]]
     ) -> list[Operation]:
-        """Let the repository serve the manifests' blobs again; what is told of those that it did not serve any more."""
+        """Let the repository serve the manifests' blobs again; what is told of those that it did not serve any more.
+
+        What it never served it is not given now: the blob may be a secret of another repository.
+        """
         mounts = []
-        for digest in sorted({str(blob.digest) for _, manifest in manifests for blob in manifest.blobs}):
+        served = {
+            str(blob.digest)
+            for trashed, manifest in manifests
+            for blob in manifest.blobs
+            if str(blob.digest) not in trashed.lacking
+        }
+        for digest in sorted(served):
             linked = await self._house.catalog.link_blob(change.tx, repository_id, digest)
             if linked is None:
                 message = f"the blob {digest} is not stored any more; push the image again"

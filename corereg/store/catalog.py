@@ -196,6 +196,17 @@ MEMBERS_OF = Query(
         manifest_members.c.repository_id == bindparam("repository_id"), manifest_members.c.digest == bindparam("digest")
     )
 )
+LACKING = Query(
+    sa.select(manifest_members.c.member).where(
+        manifest_members.c.repository_id == bindparam("repository_id"),
+        manifest_members.c.digest == bindparam("digest"),
+        manifest_members.c.kind == "blob",
+        ~sa.exists().where(
+            blob_links.c.repository_id == manifest_members.c.repository_id,
+            blob_links.c.digest == manifest_members.c.member,
+        ),
+    )
+)
 REFERRERS_OF = Query(
     sa.select(manifests.c.digest).where(
         manifests.c.repository_id == bindparam("repository_id"), manifests.c.subject == bindparam("subject")
@@ -373,15 +384,20 @@ class Catalog:
         held_blobs = await self._sizes(tx, self._blob_sizes, repository_id, manifest.blobs)
         held_manifests = await self._sizes(tx, self._manifest_sizes, repository_id, manifest.children)
         absent: dict[str, None] = {}
-        sizes = []
         for members, held in ((manifest.blobs, held_blobs), (manifest.children, held_manifests)):
-            for member in members:
-                stored = held.get(member.digest)
-                if stored is None:
-                    absent[member.digest] = None
-                elif stored != member.size:
-                    sizes.append((str(member.digest), member.size, stored))
+            absent |= {member.digest: None for member in members if member.digest not in held}
+        # A digest may stand there twice, each time with a size.
+        held = held_blobs | held_manifests
+        sizes = [
+            (str(each.digest), each.size, held[each.digest])
+            for each in manifest.contents
+            if held.get(each.digest, each.size) != each.size
+        ]
         return Missing(list(absent), sizes)
+
+    async def lacking(self, tx: Transaction, repository_id: int, digest: str) -> list[str]:
+        """The blobs that a manifest of the repository names and the repository does not serve: it is sparse."""
+        return [row[0] for row in await tx.rows(LACKING, repository_id=repository_id, digest=digest)]
 
     async def _sizes(
         self, tx: Transaction, query: Query, repository_id: int, members: Sequence[Descriptor]

@@ -197,6 +197,8 @@ trash = sa.Table(
     sa.Column("tags", sa.Text, nullable=False),
     sa.Column("deleted_at", sa.BigInteger, nullable=False, index=True),
     sa.Column("deleted_by", sa.Text, nullable=False),
+    # Blobs that a sparse manifest named and the repository did not serve; null is none.
+    sa.Column("lacking", sa.Text),
     sa.Index("ix_trash_repository", "repository", "id"),
     sqlite_autoincrement=True,
 )

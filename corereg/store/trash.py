@@ -17,7 +17,19 @@ from corereg.store.scopes import covered
 
 KEEP = Query(
     sa.insert(trash).from_select(
-        ["batch", "repository", "kind", "digest", "media_type", "size", "body", "tags", "deleted_at", "deleted_by"],
+        [
+            "batch",
+            "repository",
+            "kind",
+            "digest",
+            "media_type",
+            "size",
+            "body",
+            "tags",
+            "deleted_at",
+            "deleted_by",
+            "lacking",
+        ],
         sa.select(
             bindparam("batch", type_=sa.Text),
             bindparam("repository", type_=sa.Text),
@@ -29,6 +41,7 @@ KEEP = Query(
             bindparam("tags", type_=sa.Text),
             bindparam("at", type_=sa.BigInteger),
             bindparam("by", type_=sa.Text),
+            bindparam("lacking", type_=sa.Text),
         ).where(
             manifests.c.repository_id == bindparam("repository_id", type_=sa.BigInteger),
             manifests.c.digest == bindparam("digest", type_=sa.Text),
@@ -72,7 +85,8 @@ _SHOWN = (
 
 class Trashed(msgspec.Struct, frozen=True, kw_only=True):
     """A deleted manifest with its tags, or a deleted tag of the manifest `digest`. What was deleted together has one
-    `batch`. `body` is there only for a restoration. `deleted_at` is in microseconds since 1970, UTC.
+    `batch`. `body`, and the blobs that its repository did not serve (`lacking`), are there only for a restoration.
+    `deleted_at` is in microseconds since 1970, UTC.
     """
 
     id: int
@@ -86,6 +100,7 @@ class Trashed(msgspec.Struct, frozen=True, kw_only=True):
     deleted_at: int
     deleted_by: str
     body: bytes = b""
+    lacking: tuple[str, ...] = ()
 
 
 class Trash:
@@ -107,10 +122,11 @@ class Trash:
         digest: str,
         *,
         tags: Sequence[str],
+        lacking: Sequence[str],
         by: str,
         batch: str,
     ) -> None:
-        """Inside `tx`, before the manifest is deleted."""
+        """Inside `tx`, before the manifest is deleted; `lacking` are its blobs that the repository does not serve."""
         await tx.execute(
             KEEP,
             batch=batch,
@@ -120,6 +136,7 @@ class Trash:
             tags=_encode(tags),
             at=now(),
             by=by,
+            lacking=_encode(lacking) if lacking else None,
         )
 
     async def keep_tag(self, tx: Transaction, repository: str, digest: str, tag: str, *, by: str) -> None:
@@ -141,11 +158,11 @@ class Trash:
     async def together(self, source: Database | Transaction, batch: str, repository: str) -> list[Trashed]:
         """With their bytes, all that was deleted together in a repository, what others need first."""
         rows = await source.rows(
-            sa.select(*_SHOWN, trash.c.body)
+            sa.select(*_SHOWN, trash.c.body, trash.c.lacking)
             .where(trash.c.batch == batch, trash.c.repository == repository)
             .order_by(trash.c.id.desc())
         )
-        return [_trashed(row[:-1], row[-1] or b"") for row in rows]
+        return [_trashed(row[:-2], row[-2] or b"", row[-1]) for row in rows]
 
     async def drop(self, tx: Transaction, ids: Sequence[int]) -> int:
         return await tx.execute(sa.delete(trash).where(trash.c.id.in_(ids)))
@@ -160,11 +177,11 @@ class Trash:
         return int(row[0]) if row else 0
 
 
-def _encode(tags: Sequence[str]) -> str:
-    return msgspec.json.encode([str(tag) for tag in tags]).decode()
+def _encode(words: Sequence[str]) -> str:
+    return msgspec.json.encode([str(word) for word in words]).decode()
 
 
-def _trashed(row: Row, body: bytes = b"") -> Trashed:
+def _trashed(row: Row, body: bytes = b"", lacking: str | None = None) -> Trashed:
     id_, batch, repository, kind, digest, media_type, size, tags, deleted_at, deleted_by = row
     return Trashed(
         id=id_,
@@ -178,4 +195,5 @@ def _trashed(row: Row, body: bytes = b"") -> Trashed:
         deleted_at=deleted_at,
         deleted_by=deleted_by,
         body=body,
+        lacking=tuple(msgspec.json.decode(lacking)) if lacking else (),
     )

@@ -144,7 +144,7 @@ def test_nothing_passes_but_a_body_whose_length_was_told() -> None:
     waits = Connection(h11.SERVER)
     waits.receive_data(PUT + b"expect: 100-continue\r\n\r\n")
     waits.next_event()
-    assert waits.they_are_waiting_for_100_continue
+    assert waits.client_is_waiting_for_100_continue
     assert not waits.passes(b"0123")  # h11 has to learn that nobody waits any more
     assert heard(waits, [b"0123", b"45", b"6789"]) == (b"0123456789", [h11.EndOfMessage], 2)
 

@@ -114,7 +114,7 @@ class SessionRoutes:
         return self._answer(request, None)
 
     def _answer(self, request: Request, cookie: str | None) -> Response:
-        parts = [f"{COOKIE}={cookie or ''}", f"Path={request.root_path or '/'}", "HttpOnly", "SameSite=Lax"]
+        parts = [f"{COOKIE}={cookie or ''}", f"Path={request.prefix or '/'}", "HttpOnly", "SameSite=Lax"]
         if cookie is None:
             parts.append("Max-Age=0")
         if is_https(request, self._external_url):

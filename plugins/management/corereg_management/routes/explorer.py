@@ -92,7 +92,7 @@ class ExplorerRoutes:
         """OpenAPI 3.1, made from the routes of every plugin."""
         if self._document is None:
             self._document = openapi_document(self._registry)
-        document = {**self._document, "servers": [{"url": request.root_path or "/"}]}
+        document = {**self._document, "servers": [{"url": request.prefix or "/"}]}
         return Response.json(document, headers=[("cache-control", "no-cache")])
 
     async def get_docs(self, session: Session) -> Response:
