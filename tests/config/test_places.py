@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from corereg.config.places import locate
@@ -167,7 +167,11 @@ def test_any_document(made):
 
 
 @given(st.text(st.sampled_from("[]{}=#,.\n\"'\\ ab1"), max_size=40))
-@settings(deadline=None)
+@example("a=[}")
+@example("a=[[}")
+@example("a={b=]")
+@example("a=[1,#\n}")
+@example("a=")
 def test_no_text_breaks_the_scanner(text):
     locate(text)
     try:

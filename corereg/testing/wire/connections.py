@@ -105,7 +105,7 @@ class ConnectionWire(SocketWire):
     # Clients that wait
 
     @cases("where", ["unknown upload", "bad digest", "too large"])
-    async def test_who_expects_100_continue_gets_an_error_without_sending_the_body(
+    async def test_who_expects_100_continue_gets_an_error_and_is_not_asked_for_the_body(
         self, dial: Dial, client: RegistryClient, repository: str, where: str
     ) -> None:
         target, fields, status = self.early_error(where, repository)
@@ -114,10 +114,10 @@ class ConnectionWire(SocketWire):
             fields = [*fields, ("Content-Length", "1000000")]
         async with dial() as line:
             await line.send(line.head("PUT", target, authorization, *fields, ("Expect", "100-continue")))
-            assert (await line.answer()).status == status
+            assert await line.interim() == status
         await self.check_alive(client)
 
-    async def test_who_expects_100_continue_gets_416_without_sending_the_chunk(
+    async def test_who_expects_100_continue_gets_416_and_is_not_asked_for_the_chunk(
         self, dial: Dial, client: RegistryClient, repository: str
     ) -> None:
         location = await client.start_upload(repository)
@@ -129,16 +129,16 @@ class ConnectionWire(SocketWire):
                 ("Expect", "100-continue"),
             )
             await line.send(line.head("PATCH", path_of(location), *fields))
-            assert (await line.answer()).status == 416
+            assert await line.interim() == 416
 
     @pytest.mark.corereg_needs("auth")
-    async def test_a_stranger_who_expects_100_continue_gets_401_without_sending_the_body(
+    async def test_a_stranger_who_expects_100_continue_gets_401_and_is_not_asked_for_the_body(
         self, dial: Dial, client: RegistryClient, repository: str
     ) -> None:
         async with dial() as line:
             fields = (("Content-Length", "1000000"), ("Expect", "100-continue"))
             await line.send(line.head("POST", f"/v2/{repository}/blobs/uploads/", *fields))
-            assert (await line.answer()).status == 401
+            assert await line.interim() == 401
 
     async def test_who_expects_100_continue_is_told_to_go_on(
         self, dial: Dial, client: RegistryClient, repository: str
@@ -156,6 +156,15 @@ class ConnectionWire(SocketWire):
             answer = await line.answer()
         assert answer.status == 202
         assert answer.headers["range"] == "0-4"
+
+    async def test_the_target_may_name_the_host(self, dial: Dial, client: RegistryClient, repository: str) -> None:
+        name = await client.push_blob(repository, b"hello")
+        target = f"/v2/{repository}/blobs/{name}"
+        authorization = ("Authorization", await client.authorization("GET", target))
+        async with dial() as line:  # RFC 9112, 3.2.2
+            await line.send(line.head("GET", f"http://{line.host}{target}", authorization))
+            answer = await line.answer()
+        assert (answer.status, answer.body) == (200, b"hello")
 
     async def test_a_slow_client_is_waited_for(self, dial: Dial, client: RegistryClient, repository: str) -> None:
         data = b"a slow client's bytes"
