@@ -8,7 +8,21 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from corereg import Denied, Exists, Grant, Identity, Missing, Operation, Refusal, Registry, Session, Tag, hookimpl
+from corereg import (
+    BlobUnknown,
+    Denied,
+    Exists,
+    Grant,
+    Identity,
+    Missing,
+    Operation,
+    Refusal,
+    Registry,
+    Session,
+    Tag,
+    hookimpl,
+)
+from corereg.config import ProtocolConfig
 from corereg.errors import Precondition
 from corereg.oci.errors import ManifestUnknown
 from corereg.session import CollectOptions, Refused
@@ -17,7 +31,7 @@ from corereg.store.schema import blobs
 from corereg.store.work import Silent
 from corereg.testing.registry import scratch
 
-from .pushing import INDEX, check_whole, digest_of, image_of, index_of, pulled, push_image, put
+from .pushing import INDEX, check_whole, digest_of, image_of, index_of, pulled, push_blob, push_image, put
 
 pytestmark = pytest.mark.anyio
 
@@ -137,6 +151,29 @@ async def test_what_lost_its_blobs_says_so_and_changes_nothing(registry: Registr
     with pytest.raises(Precondition, match="not stored any more"):
         await session.restore(await latest(session))
     assert (await session.trash(Listing()))[1] == 1
+
+
+@pytest.mark.parametrize("way", ["manifest", "artifact", "repository"])
+async def test_what_was_never_there_does_not_come_back(tmp_path: Path, way: str) -> None:
+    """A sparse manifest may name a secret of another repository: its digest alone opens nothing, this way either."""
+    async with scratch(tmp_path, protocol=ProtocolConfig(allow_sparse=True)) as registry:
+        session = registry.session()
+        await push_blob(session, "private/app", b"secret")
+        await push_blob(session, "demo/app", b"config")
+        body = image_of(b"config", b"secret")
+        await put(session, "demo/app", "v1", body)
+        match way:
+            case "manifest":
+                await session.delete_manifest("demo/app", digest_of(body))
+            case "artifact":
+                await session.delete_artifact("demo/app", digest_of(body))
+            case "repository":
+                await session.delete_repository("demo/app")
+        await session.restore(await latest(session))
+        assert (await session.manifest("demo/app", Tag("v1"))).body == body
+        assert await pulled(session, "demo/app", b"config")
+        with pytest.raises(BlobUnknown):
+            await session.blob("demo/app", digest_of(b"secret"))
 
 
 async def test_a_restoration_is_a_push_to_policies(session: Session, frozen: Frozen) -> None:

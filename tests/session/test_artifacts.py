@@ -40,6 +40,8 @@ pytestmark = pytest.mark.anyio
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
+LONG_CHAIN = 1000
+"""More than Python lets a function call itself."""
 Meanwhile = Callable[[Session], Awaitable[Any]]
 
 
@@ -377,6 +379,22 @@ async def test_a_manifest_keeps_the_name_it_has(registry: Registry, session: Ses
     assert (await session.manifest("other/app", digest)).body == body
     await session.delete_artifact("other/app", digest)
     assert (await state(registry, "other/app"))[0] == []
+
+
+async def test_a_copy_takes_a_long_chain_of_referrers_along(session: Session) -> None:
+    first = last = image(b"x")
+    await push(session, "demo/app", first, "v1")
+    for number in range(LONG_CHAIN):
+        last = image(b"x", subject=last, note=str(number))
+        await session.put_manifest("demo/app", digest_of(last), last, MANIFEST)
+    await session.copy_artifact("demo/app", digest_of(first), "demo/new")
+    assert (await session.manifest("demo/new", digest_of(last))).body == last
+
+
+async def test_a_mount_of_what_is_deleted_meanwhile_is_no_mount(watch: Watch, session: Session) -> None:
+    digest = await push_blob(session, "demo/app", b"x")
+    watch.meanwhile = ("blob.mount", lambda other: other.delete_blob("demo/app", digest))
+    assert await session.mount("demo/new", digest, "demo/app") is None
 
 
 async def test_a_copy_onto_itself_and_again_changes_nothing(registry: Registry, session: Session) -> None:
