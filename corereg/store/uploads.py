@@ -116,6 +116,15 @@ REMOVE_CLAIMED = Query(
 )
 
 
+EXPIRE = Query(
+    sa.delete(uploads).where(
+        uploads.c.id == bindparam("upload"),
+        uploads.c.updated_at < bindparam("old"),
+        uploads.c.leased_until < bindparam("at"),
+    )
+)
+
+
 class Upload(msgspec.Struct, frozen=True):
     """An upload as the database knows it: `received` bytes of a blob for `repository`, begun by `subject`."""
 
@@ -299,8 +308,7 @@ class Uploads:
         for row in await self.database.rows(
             sa.select(*_columns).where(uploads.c.updated_at < old, uploads.c.leased_until < now()).limit(1000)
         ):
-            await self._discard(_upload(row))
-            dropped += 1
+            dropped += await self._expired(_upload(row), old)
         async for stat in self.storage.uploads():
             if stat.modified is not None and stat.modified * SECOND > now() - orphan_age * SECOND:
                 continue
@@ -308,6 +316,13 @@ class Uploads:
                 await self.storage.abort(stat.key, {})
                 dropped += 1
         return dropped
+
+    async def _expired(self, upload: Upload, old: int) -> bool:
+        """Drop the upload, unless somebody went on with it since it was looked for: its turn may come minutes later."""
+        if not await self.database.execute(EXPIRE, upload=upload.id, old=old, at=now()):
+            return False
+        await self._abort(upload)
+        return True
 
     def close(self) -> None:
         """Let the threads end."""
@@ -537,13 +552,15 @@ class Uploads:
         return Digest(f"{algorithm}:{running.hash.hexdigest()}")
 
     async def _discard(self, upload: Upload) -> None:
-        self._hashes.pop(upload.id, None)
         with anyio.CancelScope(shield=True):
             await self.database.execute(REMOVE, upload=upload.id)
-            try:
-                await self.storage.abort(upload.id, upload.state)
-            except StorageError:
-                return  # bytes without a row are reaped by the next purge
+            await self._abort(upload)
+
+    async def _abort(self, upload: Upload) -> None:
+        """Forget the bytes of an upload whose row is gone."""
+        self._hashes.pop(upload.id, None)
+        with suppress(StorageError):  # bytes without a row are reaped by the next purge
+            await self.storage.abort(upload.id, upload.state)
 
 
 def _encode(state: State) -> str:

@@ -249,6 +249,36 @@ async def test_expired_uploads_and_orphaned_bytes_are_purged_and_living_ones_are
     assert (await registry.uploads.append(new, chunks(b"er"))).received == 5
 
 
+@pytest.mark.parametrize("way", ["went on", "goes on"])
+async def test_an_upload_taken_up_again_while_others_expire_is_kept(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """A storage may take its time over each of the uploads that were found to be old."""
+    old = [await registry.uploads.start(WHERE, WHO) for _ in range(2)]
+    async with registry.database.transaction() as tx:
+        await tx.execute(sa.update(table).values(updated_at=1))
+    abort, gate = registry.storage.abort, anyio.Event()
+    kept: list[Upload] = []
+
+    async with anyio.create_task_group() as group:
+
+        async def slow(upload: str, state: Any) -> None:
+            monkeypatch.undo()
+            kept.extend(each for each in old if each.id != upload)
+            if way == "went on":
+                await registry.uploads.append(kept[0], chunks(b"new"))
+            else:
+                group.start_soon(registry.uploads.append, kept[0], slowly(gate, b"n", b"ew"))
+                await claimed(registry, kept[0])
+            await abort(upload, state)
+
+        monkeypatch.setattr(registry.storage, "abort", slow)
+        assert await registry.uploads.purge() == 1
+        gate.set()
+    found = await registry.uploads.find(kept[0].id, WHERE, WHO)
+    assert (await registry.uploads.finish(found, Digest.of(b"newer"), chunks(b"er"))).size == 5
+
+
 async def test_a_crash_between_bytes_and_rows_asks_the_client_to_start_again(registry: Registry) -> None:
     upload = await registry.uploads.start(WHERE, WHO)
     upload = await registry.uploads.append(upload, chunks(b"x"))
