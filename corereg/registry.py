@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
@@ -16,6 +17,7 @@ from corereg.access import EVERYTHING, SYSTEM, Grant, Identity
 from corereg.config import Config, ConfigError
 from corereg.config.problems import problem
 from corereg.metrics import Metrics
+from corereg.oci.errors import OCIError
 from corereg.plugins import PluginError, Plugins, default_names, load
 from corereg.runner import Runner
 from corereg.session import CollectOptions, House, Session
@@ -34,13 +36,15 @@ from corereg.store.rights import KEYS, Rights
 from corereg.store.schema import CORE, Schema, upgrade, versions
 from corereg.store.settings import SUBJECT as SETTINGS
 from corereg.store.settings import Settings
-from corereg.store.storage import Storage
+from corereg.store.storage import Storage, StorageError
 from corereg.store.trash import Trash
 from corereg.store.unfinished import check_finished
 from corereg.store.uploads import Uploads
 from corereg.store.work import Stopped
 from corereg.tokens import Tokens
 from corereg.tracing import Tracer, tracer
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -262,15 +266,39 @@ class Registry:
             await self.database.close()
 
     async def _keep_house(self, task: Task) -> dict[str, int]:
-        """Drop what has expired, and sign with a new key when it is time."""
-        uploads = await self.uploads.purge()
-        events = await self.journal.prune()
-        executions = await self.history.prune(self.jobs)
-        if await self.keys.due():
-            await self.rotate_keys()
-            task.log("tokens are signed with a new key from now on")
-        task.log(f"dropped {uploads} expired uploads, {events} old events and {executions} old executions")
-        return {"uploads": uploads, "events": events, "executions": executions}
+        """Drop what has expired, and sign with a new key when it is time. What fails does not keep the rest from it."""
+        dropped: dict[str, int] = {}
+        failed: list[str] = []
+
+        async def uploads() -> None:
+            purged = await self.uploads.purge()
+            dropped["uploads"] = purged.dropped
+            if purged.left:
+                task.log(f"the bytes of {purged.left} uploads could not be removed: the server's log names them")
+
+        async def events() -> None:
+            dropped["events"] = await self.journal.prune()
+
+        async def executions() -> None:
+            dropped["executions"] = await self.history.prune(self.jobs)
+
+        async def keys() -> None:
+            if await self.keys.due():
+                await self.rotate_keys()
+                task.log("tokens are signed with a new key from now on")
+
+        for part in (uploads, events, executions, keys):
+            try:
+                await part()
+            except Exception as error:
+                expected = isinstance(error, DatabaseError | StorageError | OCIError)
+                log.warning("housekeeping, %s: %s", part.__name__, error, exc_info=not expected)
+                failed.append(f"{part.__name__}: {error if expected else f'{type(error).__name__}: {error}'}")
+        told = ", ".join(f"{count} {what}" for what, count in dropped.items())
+        task.log(f"dropped what had expired: {told or 'nothing'}")
+        if failed:
+            raise Failed("; ".join(failed))
+        return dropped
 
     async def _collect(self, task: Task) -> dict[str, Any]:
         """Garbage collection, with the options of `CollectOptions` as parameters."""

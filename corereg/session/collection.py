@@ -178,7 +178,8 @@ class _Round:
     async def _phases(self) -> None:
         await self._check()
         if not self.options.dry_run:
-            self.found.uploads = await self.house.uploads.purge()
+            purged = await self.house.uploads.purge()
+            self.found.uploads, self.found.left = purged.dropped, purged.left
             while left_over := await self.house.condemned.expired():
                 await self._delete(left_over, "left over from a collection that was cut off")
                 await self._check()

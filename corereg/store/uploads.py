@@ -12,6 +12,7 @@ as many of small blobs that come whole with the last request: those are gathered
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 import uuid
@@ -35,6 +36,8 @@ from corereg.store.pieces import Receipt, RunningHash, keep
 from corereg.store.schema import condemned, uploads
 from corereg.store.storage import KeyMissing, State, Storage, StorageError, StorageFull, Writer
 from corereg.store.threads import Threads
+
+log = logging.getLogger(__name__)
 
 SECOND = 1_000_000
 BUDGET = 8 * 1024 * 1024
@@ -144,6 +147,13 @@ class Committed(msgspec.Struct, frozen=True):
     size: int
     key: str
     claimant: str
+
+
+class Purged(msgspec.Struct, frozen=True):
+    """How many uploads were dropped, and of how many the bytes are left because the storage refused to remove them."""
+
+    dropped: int
+    left: int
 
 
 class Uploads:
@@ -299,11 +309,11 @@ class Uploads:
         """Forget the upload and its bytes. A request that is still writing to it will find nothing to write back to."""
         await self._discard(upload)
 
-    async def purge(self, orphan_age: float = 3600.0) -> int:
+    async def purge(self, orphan_age: float = 3600.0) -> Purged:
         """Drop uploads untouched for longer than the config allows, and bytes no row knows of that are older than
-        `orphan_age` seconds; how many.
+        `orphan_age` seconds. What the storage refuses to remove is tried again the next time.
         """
-        dropped = 0
+        dropped = left = 0
         old = now() - self._expire
         for row in await self.database.rows(
             sa.select(*_columns).where(uploads.c.updated_at < old, uploads.c.leased_until < now()).limit(1000)
@@ -312,10 +322,16 @@ class Uploads:
         async for stat in self.storage.uploads():
             if stat.modified is not None and stat.modified * SECOND > now() - orphan_age * SECOND:
                 continue
-            if await self.database.row(FIND, id=stat.key) is None:
+            if await self.database.row(FIND, id=stat.key) is not None:
+                continue
+            try:
                 await self.storage.abort(stat.key, {})
+            except StorageError as error:
+                log.warning("the bytes of the upload %s, which no row knows, are left: %s", stat.key, error)
+                left += 1
+            else:
                 dropped += 1
-        return dropped
+        return Purged(dropped, left)
 
     async def _expired(self, upload: Upload, old: int) -> bool:
         """Drop the upload, unless somebody went on with it since it was looked for: its turn may come minutes later."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -449,3 +450,28 @@ async def test_a_blob_key_that_is_no_digest_is_none() -> None:
     assert digest_of_key("docker/registry/v2/blobs/sha256/ab/abcd/data") == "sha256:abcd"
     assert digest_of_key("docker/registry/v2/blobs/sha256/ab/xxcd/data") is None
     assert digest_of_key("corereg/blobs/abc") is None
+
+
+async def test_bytes_of_an_upload_that_cannot_be_removed_keep_nothing_else(
+    registry: Registry, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They belong to another user, or are write-protected."""
+    await push_blob(session, "demo/app", b"unused")
+    upload = await session.start_upload("demo/app")
+    await session.append(upload, chunks(b"orphan"), start=None, length=None)
+    async with registry.database.transaction() as tx:
+        await tx.execute(sa.delete(uploads))
+    real = registry.storage.uploads
+
+    async def long_ago() -> AsyncIterator[Any]:
+        async for stat in real():
+            yield msgspec.structs.replace(stat, modified=0)
+
+    async def refuses(name: str, _state: Any) -> None:
+        message = f"{name}: access is refused."
+        raise StorageUnavailable(message)
+
+    monkeypatch.setattr(registry.storage, "uploads", long_ago)
+    monkeypatch.setattr(registry.storage, "abort", refuses)
+    found = await collect(session)
+    assert (found.uploads, found.left, found.blobs) == (0, 1, 1)

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from corereg import Action, Failed, Job, Operation, Refusal, Registry, Task, hookimpl, now
+from corereg import Action, Failed, Job, Operation, Refusal, Registry, StorageUnavailable, Task, hookimpl, now
 from corereg.config import JobsConfig
 from corereg.errors import BadRequest, Missing, Precondition
 from corereg.oci.errors import Denied
@@ -679,3 +679,36 @@ async def test_processes_say_that_they_are_alive(tmp_path: Path) -> None:
 
 def test_the_words_of_an_end_are_harbors() -> None:
     assert ENDED == ("Success", "Error", "Stopped")
+
+
+async def test_housekeeping_goes_on_with_the_rest_when_a_part_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with scratch(tmp_path) as registry:
+        job = registry.jobs["HOUSEKEEPING"]
+        monkeypatch.setitem(registry.jobs, "HOUSEKEEPING", msgspec.structs.replace(job, attempts=1))
+
+        async def away() -> None:
+            message = "the store is away"
+            raise StorageUnavailable(message)
+
+        async def broken(_jobs: Any) -> None:
+            raise KeyError("kind")
+
+        async def due() -> bool:
+            return True
+
+        monkeypatch.setattr(registry.uploads, "purge", away)
+        monkeypatch.setattr(registry.history, "prune", broken)
+        monkeypatch.setattr(registry.keys, "due", due)
+        started = await registry.session().start_job("HOUSEKEEPING", None, needs=START)
+        execution = await ended(registry, started.execution_id)
+        assert (execution.status, execution.message) == (
+            "Error",
+            "uploads: the store is away; executions: KeyError: 'kind'",
+        )
+        lines = [line.line for line in await registry.history.log((await only_task(registry, execution.id)).id)]
+        assert "tokens are signed with a new key from now on" in lines
+        assert "dropped what had expired: 0 events" in lines
+    assert "housekeeping, uploads: the store is away" in caplog.text
+    assert "Traceback" in caplog.text

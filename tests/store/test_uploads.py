@@ -14,11 +14,11 @@ import anyio.lowlevel
 import pytest
 import sqlalchemy as sa
 
-from corereg import Digest, Registry, StorageFull
+from corereg import Digest, Registry, StorageFull, StorageUnavailable
 from corereg.oci.errors import BlobUploadUnknown, DigestInvalid, RangeInvalid, SizeInvalid
 from corereg.store import uploads as module
 from corereg.store.schema import uploads as table
-from corereg.store.uploads import Upload, Uploads
+from corereg.store.uploads import Purged, Upload, Uploads
 from corereg.testing.registry import scratch
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("every_database")]
@@ -242,7 +242,7 @@ async def test_expired_uploads_and_orphaned_bytes_are_purged_and_living_ones_are
     async with registry.database.transaction() as tx:
         await tx.execute(sa.delete(table).where(table.c.id == orphan.id))
         await tx.execute(sa.update(table).where(table.c.id == old.id).values(updated_at=1))
-    assert await registry.uploads.purge(orphan_age=-1.0) == 2
+    assert await registry.uploads.purge(orphan_age=-1.0) == Purged(dropped=2, left=0)
     assert [each.key async for each in registry.storage.uploads()] == [new.id]
     with pytest.raises(BlobUploadUnknown):
         await registry.uploads.find(old.id, WHERE, WHO)
@@ -273,10 +273,32 @@ async def test_an_upload_taken_up_again_while_others_expire_is_kept(
             await abort(upload, state)
 
         monkeypatch.setattr(registry.storage, "abort", slow)
-        assert await registry.uploads.purge() == 1
+        assert await registry.uploads.purge() == Purged(dropped=1, left=0)
         gate.set()
     found = await registry.uploads.find(kept[0].id, WHERE, WHO)
     assert (await registry.uploads.finish(found, Digest.of(b"newer"), chunks(b"er"))).size == 5
+
+
+async def test_bytes_that_cannot_be_removed_keep_nobody_from_the_rest(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun = [await registry.uploads.start(WHERE, WHO) for _ in range(3)]
+    for each in begun:
+        await registry.uploads.append(each, chunks(b"orphan"))
+    async with registry.database.transaction() as tx:
+        await tx.execute(sa.delete(table))
+    abort, stubborn = registry.storage.abort, begun[1].id
+
+    async def refuses(upload: str, state: Any) -> None:
+        if upload == stubborn:
+            message = "it belongs to another user"
+            raise StorageUnavailable(message)
+        await abort(upload, state)
+
+    monkeypatch.setattr(registry.storage, "abort", refuses)
+    assert await registry.uploads.purge(orphan_age=-1.0) == Purged(dropped=2, left=1)
+    assert [each.key async for each in registry.storage.uploads()] == [stubborn]
+    assert f"{stubborn}, which no row knows, are left: it belongs to another user" in caplog.text
 
 
 async def test_a_crash_between_bytes_and_rows_asks_the_client_to_start_again(registry: Registry) -> None:
