@@ -30,6 +30,7 @@ from corereg.store.database import DatabaseError, Row, now
 from corereg.store.schema import Schema, blob_links, blobs, manifest_members, manifests, repositories, tags, uploads
 from corereg.store.scopes import among
 from corereg.store.storage import BLOBS, KeyMissing, Stat, StorageError
+from corereg.store.uploads import ENDED
 from corereg.store.work import Work
 
 Mend = Callable[[], Awaitable[list[str]]]
@@ -375,8 +376,8 @@ class _Check:
     async def _check_uploads(self) -> None:
         await self.work.progress("uploads", 0)
         columns = (uploads.c.id, uploads.c.repository, uploads.c.subject, uploads.c.received, uploads.c.updated_at)
-        idle = sa.and_(uploads.c.received > 0, uploads.c.leased_until < now())
-        rows = await self.database.rows(sa.select(*columns).where(idle))
+        idle = sa.select(*columns).where(uploads.c.received > 0, ENDED)
+        rows = await self.database.rows(idle, **self.house.uploads.moment())
         if not rows:
             return
         async with aclosing(self.storage.uploads()) as found:

@@ -48,6 +48,10 @@ FRAMES = 64 * 1024
 KEEPERS = 8
 """Threads that hash, and write where a writer lets them: several, for a disk makes some of them wait."""
 HASHES_KEPT = 4096
+CLOCKS = 60 * SECOND
+"""Microseconds by which the clocks of nodes may differ. A lease that ends later than any could, and by more than that,
+was made when a clock was wrong: it is none.
+"""
 
 _columns = (
     uploads.c.id,
@@ -57,6 +61,7 @@ _columns = (
     uploads.c.received,
     uploads.c.state,
 )
+ENDED = sa.or_(uploads.c.leased_until < bindparam("at"), uploads.c.leased_until > bindparam("beyond"))
 INSERT = Query(
     sa.insert(uploads).values(
         id=bindparam("id"),
@@ -76,7 +81,7 @@ CLAIM = Query(
     .where(
         uploads.c.id == bindparam("upload"),
         uploads.c.received == bindparam("expected"),
-        sa.or_(uploads.c.writer.is_(None), uploads.c.leased_until < bindparam("at")),
+        sa.or_(uploads.c.writer.is_(None), ENDED),
     )
     .values(writer=bindparam("claimant"), leased_until=bindparam("until"), updated_at=bindparam("at"))
 )
@@ -85,7 +90,7 @@ ANNOUNCE = Query(
     .where(
         uploads.c.id == bindparam("upload"),
         uploads.c.received == bindparam("expected"),
-        sa.or_(uploads.c.writer.is_(None), uploads.c.leased_until < bindparam("at")),
+        sa.or_(uploads.c.writer.is_(None), ENDED),
         ~sa.exists().where(condemned.c.digest == bindparam("digest")),
     )
     .values(
@@ -119,12 +124,9 @@ REMOVE_CLAIMED = Query(
 )
 
 
+EXPIRED = Query(sa.select(*_columns).where(uploads.c.updated_at < bindparam("old"), ENDED).limit(1000))
 EXPIRE = Query(
-    sa.delete(uploads).where(
-        uploads.c.id == bindparam("upload"),
-        uploads.c.updated_at < bindparam("old"),
-        uploads.c.leased_until < bindparam("at"),
-    )
+    sa.delete(uploads).where(uploads.c.id == bindparam("upload"), uploads.c.updated_at < bindparam("old"), ENDED)
 )
 
 
@@ -315,9 +317,7 @@ class Uploads:
         """
         dropped = left = 0
         old = now() - self._expire
-        for row in await self.database.rows(
-            sa.select(*_columns).where(uploads.c.updated_at < old, uploads.c.leased_until < now()).limit(1000)
-        ):
+        for row in await self.database.rows(EXPIRED, old=old, **self.moment()):
             dropped += await self._expired(_upload(row), old)
         async for stat in self.storage.uploads():
             if stat.modified is not None and stat.modified * SECOND > now() - orphan_age * SECOND:
@@ -335,7 +335,7 @@ class Uploads:
 
     async def _expired(self, upload: Upload, old: int) -> bool:
         """Drop the upload, unless somebody went on with it since it was looked for: its turn may come minutes later."""
-        if not await self.database.execute(EXPIRE, upload=upload.id, old=old, at=now()):
+        if not await self.database.execute(EXPIRE, upload=upload.id, old=old, **self.moment()):
             return False
         await self._abort(upload)
         return True
@@ -351,13 +351,13 @@ class Uploads:
         claimant = f"{self._process}-{secrets.token_hex(4)}"
         if start is not None and start != upload.received:
             raise self._out_of_order(upload, start)
-        at = now()
+        moment = self.moment()
         claim = {
             "upload": upload.id,
             "expected": upload.received,
             "claimant": claimant,
-            "at": at,
-            "until": at + self._lease,
+            "until": moment["at"] + self._lease,
+            **moment,
         }
         if digest is None:
             claimed = await self.database.execute(CLAIM, **claim)
@@ -367,6 +367,11 @@ class Uploads:
             message = "another request is writing to this upload; ask for its status and go on from there"
             raise RangeInvalid(message)
         return claimant
+
+    def moment(self) -> dict[str, int]:
+        """Now, and the latest that a lease given by now may end: what `ENDED` asks for."""
+        at = now()
+        return {"at": at, "beyond": at + self._lease + CLOCKS}
 
     async def _announce(self, digest: str, claim: Mapping[str, Any]) -> int:
         if claimed := await self._announced(digest, claim):

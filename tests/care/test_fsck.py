@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from corereg import Digest, Registry, asgi
+from corereg import Digest, Registry, asgi, now
 from corereg.care.fsck import Checked, FsckOptions
 from corereg.care.fsck import fsck as look
 from corereg.store.schema import blob_links, blobs, manifest_members, manifests, uploads
@@ -149,13 +149,16 @@ async def test_a_changed_manifest_cannot_be_mended_here(registry: Registry) -> N
     assert (found.problems, found.unrepaired) == ({"manifest": 1}, 1)
 
 
-async def test_an_upload_whose_bytes_are_gone(registry: Registry) -> None:
+@pytest.mark.parametrize("lease", [0, 365 * 86400], ids=["idle", "held by one that died while its clock was ahead"])
+async def test_an_upload_whose_bytes_are_gone(registry: Registry, lease: int) -> None:
     async with RegistryClient(app=asgi(registry), credentials=Credentials("admin", PASSWORD)) as client:
         location = await client.start_upload("library/app")
         expect(await client.request("PATCH", location, content=b"a chunk"), 202)
     (upload,) = [stat.key async for stat in registry.storage.uploads()]
     assert (await fsck(registry)).problems == {}
     await registry.storage.abort(upload, {})
+    async with registry.database.transaction() as tx:
+        await tx.execute(sa.update(uploads).values(leased_until=now() + lease * 1_000_000 if lease else 0))
     assert (await fsck(registry, repair=True)).problems == {"upload": 1}
     assert await registry.database.rows(sa.select(uploads.c.id)) == []
 

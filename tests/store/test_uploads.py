@@ -159,6 +159,28 @@ async def test_a_writer_that_died_gives_the_upload_up_when_its_lease_ends(regist
     assert (await registry.uploads.append(upload, chunks(b"x"))).received == 1
 
 
+async def test_a_writer_that_died_while_the_clock_was_wrong_holds_nothing(registry: Registry) -> None:
+    """Until NTP has set it right, a clock may be a year ahead, and with it the end of a lease."""
+    year = 365 * 86400 * module.SECOND
+    begun = [await registry.uploads.start(WHERE, WHO) for _ in range(3)]
+    async with registry.database.transaction() as tx:
+        await tx.execute(sa.update(table).values(writer="dead", leased_until=module.now() + year))
+        await tx.execute(sa.update(table).where(table.c.id == begun[2].id).values(updated_at=1))
+    assert (await registry.uploads.append(begun[0], chunks(b"x"))).received == 1
+    assert (await registry.uploads.finish(begun[1], Digest.of(b"x"), chunks(b"x"))).size == 1
+    assert await registry.uploads.purge() == Purged(dropped=1, left=0)
+
+
+async def test_a_node_whose_clock_is_a_little_ahead_keeps_its_claim(registry: Registry) -> None:
+    upload = await registry.uploads.start(WHERE, WHO)
+    until = module.now() + 30 * module.SECOND + module.CLOCKS
+    async with registry.database.transaction() as tx:
+        await tx.execute(sa.update(table).values(writer="alive", leased_until=until, updated_at=1))
+    with pytest.raises(RangeInvalid):
+        await registry.uploads.append(upload, chunks(b"x"))
+    assert await registry.uploads.purge() == Purged(dropped=0, left=0)
+
+
 async def test_a_long_transfer_keeps_its_lease(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SMALLEST_PIECE", 1)
     monkeypatch.setattr(module, "LARGEST_PIECE", 1)
