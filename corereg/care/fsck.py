@@ -376,7 +376,7 @@ class _Check:
     async def _check_uploads(self) -> None:
         await self.work.progress("uploads", 0)
         columns = (uploads.c.id, uploads.c.repository, uploads.c.subject, uploads.c.received, uploads.c.updated_at)
-        idle = sa.select(*columns).where(uploads.c.received > 0, ENDED)
+        idle = sa.select(*columns).where(uploads.c.received > 0, uploads.c.stored_key.is_(None), ENDED)
         rows = await self.database.rows(idle, **self.house.uploads.moment())
         if not rows:
             return

@@ -82,7 +82,8 @@ async def finish(session: Session, request: Request, target: Target) -> Response
         message = "the parameter digest is missing; close the upload with ?digest=<digest of the whole blob>"
         raise DigestInvalid(message)
     digest = Digest.parse(text)
-    start, length = _announced(request, upload)
+    # A request that is repeated because its rows could not be written says once more where its bytes belong: there.
+    start, length = _announced(request, upload) if upload.stored is None else (None, None)
     try:
         blob = await session.finish_upload(upload, digest, request.stream(), start=start, length=length)
     except RangeInvalid as error:

@@ -78,7 +78,10 @@ class Transfers(Door):
                 )
                 change.describe(new=new)
         except OCIError:
-            await house.uploads.cancel(upload)  # refused: a retry starts anew; the bytes wait for the collector
+            await house.uploads.refuse(upload, committed)  # a retry starts anew; the bytes wait for the collector
+            raise
+        except BaseException:
+            await house.uploads.keep(committed)  # a retry has only the rows to write
             raise
         # It was there already, elsewhere. A key that is made of the digest may be the next one's: that is an orphan.
         if blob.key != committed.key and digest_of(committed.key) is None:

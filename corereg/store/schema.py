@@ -163,6 +163,9 @@ uploads = sa.Table(
     sa.Column("updated_at", sa.BigInteger, nullable=False, index=True),
     # The digest that the request at work is about to commit: the collector keeps its hands off it.
     sa.Column("committing", Name, index=True),
+    # All its bytes are durable under this digest and key; the rows could not be written, the request may be repeated.
+    sa.Column("stored_digest", sa.Text),
+    sa.Column("stored_key", sa.Text),
 )
 
 # Bytes that are being deleted; whoever comes with the same digest waits for that (`corereg.store.condemned`).

@@ -4,6 +4,9 @@ State lies in the database, bytes in the storage. One request at a time may writ
 lease, so that a process that died gives it up by itself), streams, and writes back how far it came. A second writer
 gets 416.
 
+The claim is renewed for as long as the bytes are hashed and made durable. When the rows cannot be written after that,
+the upload's own row remembers where the bytes lie: the repeated request only has to write the rows.
+
 The hash runs beside the bytes and stays in the process that computed it. A process that did not see every byte reads
 them again when the upload is closed. Memory is bounded: all transfers of a process share `BUDGET` bytes of pieces, and
 as many of small blobs that come whole with the last request: those are gathered, and hashed and stored in one go.
@@ -30,9 +33,10 @@ from sqlalchemy import bindparam
 from corereg.oci.digest import Digest
 from corereg.oci.errors import BlobUploadUnknown, DigestInvalid, RangeInvalid, SizeInvalid
 from corereg.store.condemned import OF_DIGEST, Condemned, blob_lock
-from corereg.store.database import Database, DatabaseFull, Query, Row, Transaction, now
+from corereg.store.database import Database, DatabaseError, DatabaseFull, Query, Row, Transaction, now
 from corereg.store.gathering import Gathered, check, wrong
 from corereg.store.pieces import Receipt, RunningHash, keep
+from corereg.store.repeated import Repeated
 from corereg.store.schema import condemned, uploads
 from corereg.store.storage import KeyMissing, State, Storage, StorageError, StorageFull, Writer
 from corereg.store.threads import Threads
@@ -48,6 +52,8 @@ FRAMES = 64 * 1024
 KEEPERS = 8
 """Threads that hash, and write where a writer lets them: several, for a disk makes some of them wait."""
 HASHES_KEPT = 4096
+AGAIN = 2.0
+"""Seconds for, and between, tries to give a claim back while the database is away."""
 CLOCKS = 60 * SECOND
 """Microseconds by which the clocks of nodes may differ. A lease that ends later than any could, and by more than that,
 was made when a clock was wrong: it is none.
@@ -60,8 +66,18 @@ _columns = (
     uploads.c.algorithm,
     uploads.c.received,
     uploads.c.state,
+    uploads.c.stored_digest,
+    uploads.c.stored_key,
 )
 ENDED = sa.or_(uploads.c.leased_until < bindparam("at"), uploads.c.leased_until > bindparam("beyond"))
+"""The lease has ended, or is none: with the parameters of `Uploads.moment`."""
+_free = sa.and_(
+    uploads.c.id == bindparam("upload"),
+    # As it was found: neither has it grown since, nor were its bytes made durable.
+    uploads.c.received == bindparam("expected"),
+    uploads.c.stored_digest.is_not_distinct_from(bindparam("stored", type_=sa.Text)),
+    sa.or_(uploads.c.writer.is_(None), ENDED),
+)
 INSERT = Query(
     sa.insert(uploads).values(
         id=bindparam("id"),
@@ -78,21 +94,12 @@ INSERT = Query(
 FIND = Query(sa.select(*_columns).where(uploads.c.id == bindparam("id")))
 CLAIM = Query(
     sa.update(uploads)
-    .where(
-        uploads.c.id == bindparam("upload"),
-        uploads.c.received == bindparam("expected"),
-        sa.or_(uploads.c.writer.is_(None), ENDED),
-    )
+    .where(_free)
     .values(writer=bindparam("claimant"), leased_until=bindparam("until"), updated_at=bindparam("at"))
 )
 ANNOUNCE = Query(
     sa.update(uploads)
-    .where(
-        uploads.c.id == bindparam("upload"),
-        uploads.c.received == bindparam("expected"),
-        sa.or_(uploads.c.writer.is_(None), ENDED),
-        ~sa.exists().where(condemned.c.digest == bindparam("digest")),
-    )
+    .where(_free, ~sa.exists().where(condemned.c.digest == bindparam("digest")))
     .values(
         writer=bindparam("claimant"),
         leased_until=bindparam("until"),
@@ -118,6 +125,21 @@ RELEASE = Query(
         committing=sa.null(),
     )
 )
+KEEP = Query(
+    sa.update(uploads)
+    .where(uploads.c.id == bindparam("upload"), uploads.c.writer == bindparam("claimant"))
+    .values(
+        writer=sa.null(),
+        leased_until=bindparam("until"),
+        received=bindparam("size"),
+        updated_at=bindparam("at"),
+        stored_digest=bindparam("digest"),
+        stored_key=bindparam("key"),
+    )
+)
+"""Release it with all its bytes stored. It says for one lease more what it is `committing`: so long the collector keeps
+off the bytes however old the blob is.
+"""
 REMOVE = Query(sa.delete(uploads).where(uploads.c.id == bindparam("upload")))
 REMOVE_CLAIMED = Query(
     sa.delete(uploads).where(uploads.c.id == bindparam("upload"), uploads.c.writer == bindparam("claimant"))
@@ -130,6 +152,13 @@ EXPIRE = Query(
 )
 
 
+class Stored(msgspec.Struct, frozen=True):
+    """Where all bytes of an upload lie already, durable: only the rows of the blob are lacking."""
+
+    digest: str
+    key: str
+
+
 class Upload(msgspec.Struct, frozen=True):
     """An upload as the database knows it: `received` bytes of a blob for `repository`, begun by `subject`."""
 
@@ -139,6 +168,7 @@ class Upload(msgspec.Struct, frozen=True):
     algorithm: str
     received: int
     state: dict[str, Any]
+    stored: Stored | None = None
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -178,6 +208,8 @@ class Uploads:
         self._expire = expire * SECOND
         self._hashes: OrderedDict[str, RunningHash] = OrderedDict()
         self._threads = Threads(KEEPERS, "keep")
+        self._beside: dict[str, Repeated] = {}
+        """What is done for each claimant beside its last request."""
         self._receiving = 0
         self._held = 0
         """Bytes of bodies that are held whole, at most `BUDGET`."""
@@ -213,6 +245,9 @@ class Uploads:
 
         Raises RangeInvalid (416) for a wrong start or a second writer, SizeInvalid for a broken promise.
         """
+        if upload.stored is not None:
+            message = "all bytes of this upload are stored; close it with their digest"
+            raise RangeInvalid(message)
         claimant = await self._claim(upload, start)
         return await self._receive(upload, claimant, chunks, length=length)
 
@@ -227,9 +262,11 @@ class Uploads:
     ) -> Committed:
         """Append the last chunk, if there is one, check the digest and make the bytes durable.
 
-        The caller writes the rows, `remove` among them, in its transaction. A wrong digest raises DigestInvalid, and
-        the upload is gone.
+        The caller writes the rows, `remove` among them, in its transaction; when it cannot, it says so with `refuse` or
+        `keep`. A wrong digest raises DigestInvalid, and the upload is gone.
         """
+        if upload.stored is not None:
+            return await self._finish_stored(upload, upload.stored, digest, chunks)
         claimant = await self._claim(upload, start, digest)
         claimed = now()
         if chunks is not None and length != 0:
@@ -247,14 +284,44 @@ class Uploads:
         commit = self._commit(upload, digest, claimant, claimed)
         return await self._finished(upload, digest, claimant, upload.received, commit)
 
+    async def _finish_stored(
+        self, upload: Upload, stored: Stored, digest: Digest, chunks: AsyncIterator[bytes] | None
+    ) -> Committed:
+        """The last request once more: its rows could not be written the first time. What it brings is there already."""
+        left = upload.received
+        if chunks is not None:
+            async for chunk in chunks:
+                left -= len(chunk)
+                if left < 0:
+                    message = f"all {upload.received} bytes of this upload are stored, and more came"
+                    raise SizeInvalid(message)
+        claimant = await self._claim(upload, None, digest)
+        return await self._finished(upload, digest, claimant, upload.received, self._found(upload, stored, digest))
+
+    async def _found(self, upload: Upload, stored: Stored, digest: Digest) -> str:
+        """The key of stored bytes. Long after their grace period the collector may have taken them."""
+        if str(digest) != stored.digest:
+            raise wrong(stored.digest, digest)
+        stat = await self.storage.stat(stored.key)
+        if stat is None or stat.size != upload.received:
+            message = f"{stored.key} is no longer there"
+            raise KeyMissing(message)
+        return stored.key
+
     async def _finished(
         self, upload: Upload, digest: Digest, claimant: str, size: int, durable: Awaitable[str]
     ) -> Committed:
-        """What was committed, once `durable` has said where it lies; else the claim is given back."""
+        """What was committed, once `durable` has said where it lies; else the claim is given back.
+
+        However long that takes, the claim does not end: it is renewed until the caller writes the rows.
+        """
+        self._beside[claimant] = Repeated(partial(self._renew, upload.id, claimant), max(self._lease / 3 / SECOND, 0.1))
+        key: str | None = None
         try:
             key = await durable
         except KeyMissing:
-            # A crash between the commit of the bytes and of the rows left the row behind: start again.
+            # A crash between the commit of the bytes and of the rows left the row behind, or what was stored has been
+            # collected since: start again.
             await self._discard(upload)
             raise BlobUploadUnknown from None
         except DigestInvalid:
@@ -264,6 +331,9 @@ class Uploads:
             with anyio.CancelScope(shield=True):
                 await self._release(upload, claimant)
             raise
+        finally:
+            if key is None:
+                self._leave(claimant)
         self._hashes.pop(upload.id, None)
         return Committed(upload.id, digest, size, key, claimant)
 
@@ -304,8 +374,39 @@ class Uploads:
 
     async def remove(self, tx: Transaction, committed: Committed) -> None:
         """The upload has become a blob: forget it, inside the transaction that records the blob."""
+        self._leave(committed.claimant)
         if not await tx.execute(REMOVE_CLAIMED, upload=committed.upload, claimant=committed.claimant):
             raise RangeInvalid
+
+    async def refuse(self, upload: Upload, committed: Committed) -> None:
+        """The blob is not wanted: forget the upload, unless another request has taken it over."""
+        self._leave(committed.claimant)
+        if await self.database.execute(REMOVE_CLAIMED, upload=upload.id, claimant=committed.claimant):
+            await self._abort(upload)
+
+    async def keep(self, committed: Committed) -> None:
+        """The rows could not be written: give the claim back, and remember where the bytes lie, so that the request can
+        be repeated. While the database is away that is tried again beside everything else.
+        """
+        self._leave(committed.claimant)
+        self._beside[committed.claimant] = Repeated(partial(self._keep, committed), AGAIN)
+        with anyio.move_on_after(AGAIN, shield=True), suppress(DatabaseError):
+            await self._keep(committed)
+
+    async def _keep(self, committed: Committed) -> bool:
+        at = now()
+        await self.database.execute(
+            KEEP,
+            upload=committed.upload,
+            claimant=committed.claimant,
+            size=committed.size,
+            digest=str(committed.digest),
+            key=committed.key,
+            at=at,
+            until=at + self._lease,
+        )
+        self._leave(committed.claimant)
+        return False
 
     async def cancel(self, upload: Upload) -> None:
         """Forget the upload and its bytes. A request that is still writing to it will find nothing to write back to."""
@@ -341,7 +442,9 @@ class Uploads:
         return True
 
     def close(self) -> None:
-        """Let the threads end."""
+        """Let the threads end, and what is done beside the requests."""
+        for claimant in list(self._beside):
+            self._leave(claimant)
         self._threads.close()
 
     # ---- claim, receive, release ----
@@ -355,14 +458,20 @@ class Uploads:
         claim = {
             "upload": upload.id,
             "expected": upload.received,
+            "stored": upload.stored.digest if upload.stored is not None else None,
             "claimant": claimant,
             "until": moment["at"] + self._lease,
             **moment,
         }
-        if digest is None:
-            claimed = await self.database.execute(CLAIM, **claim)
-        else:
-            claimed = await self._announce(str(digest), claim)
+        try:
+            if digest is None:
+                claimed = await self.database.execute(CLAIM, **claim)
+            else:
+                claimed = await self._announce(str(digest), claim)
+        except asyncio.CancelledError:  # perhaps after the commit: then it is ours, and nobody would know
+            with anyio.CancelScope(shield=True), suppress(DatabaseError):
+                await self._release(upload, claimant)
+            raise
         if not claimed:
             message = "another request is writing to this upload; ask for its status and go on from there"
             raise RangeInvalid(message)
@@ -392,9 +501,20 @@ class Uploads:
     def _out_of_order(upload: Upload, start: int) -> RangeInvalid:
         return RangeInvalid(f"the chunk starts at {start}, the upload goes on at {upload.received}")
 
-    async def _extend(self, upload: str, claimant: str) -> None:
+    async def _renew(self, upload: str, claimant: str) -> bool:
+        """Let the lease begin anew; whether it was still ours."""
         at = now()
-        if not await self.database.execute(EXTEND, upload=upload, claimant=claimant, at=at, until=at + self._lease):
+        return bool(
+            await self.database.execute(EXTEND, upload=upload, claimant=claimant, at=at, until=at + self._lease)
+        )
+
+    def _leave(self, claimant: str) -> None:
+        """Do nothing more beside this claimant's request."""
+        if (repeated := self._beside.pop(claimant, None)) is not None:
+            repeated.stop()
+
+    async def _extend(self, upload: str, claimant: str) -> None:
+        if not await self._renew(upload, claimant):
             message = "this upload was taken over by another request"
             raise RangeInvalid(message)
 
@@ -589,5 +709,6 @@ def _encode(state: State) -> str:
 
 
 def _upload(row: Row) -> Upload:
-    upload, repository, subject, algorithm, received, state = row
-    return Upload(upload, repository, subject, algorithm, received, msgspec.json.decode(state))
+    upload, repository, subject, algorithm, received, state, digest, key = row
+    stored = None if digest is None else Stored(digest, key)
+    return Upload(upload, repository, subject, algorithm, received, msgspec.json.decode(state), stored)

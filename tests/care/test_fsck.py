@@ -156,7 +156,12 @@ async def test_an_upload_whose_bytes_are_gone(registry: Registry, lease: int) ->
         expect(await client.request("PATCH", location, content=b"a chunk"), 202)
     (upload,) = [stat.key async for stat in registry.storage.uploads()]
     assert (await fsck(registry)).problems == {}
+    async with registry.database.transaction() as tx:  # but of one whose bytes are stored already
+        await tx.execute(sa.update(uploads).values(stored_digest=DIGEST, stored_key=blob_key(DIGEST)))
     await registry.storage.abort(upload, {})
+    assert (await fsck(registry)).problems == {}
+    async with registry.database.transaction() as tx:
+        await tx.execute(sa.update(uploads).values(stored_digest=None, stored_key=None))
     async with registry.database.transaction() as tx:
         await tx.execute(sa.update(uploads).values(leased_until=now() + lease * 1_000_000 if lease else 0))
     assert (await fsck(registry, repair=True)).problems == {"upload": 1}

@@ -28,7 +28,7 @@ from corereg import (
 )
 from corereg.config import GCConfig
 from corereg.errors import BadRequest, Precondition
-from corereg.oci.errors import ManifestUnknown, ManyErrors, RangeInvalid
+from corereg.oci.errors import BlobUploadUnknown, ManifestUnknown, ManyErrors, RangeInvalid
 from corereg.session import Collected, CollectOptions
 from corereg.store.condemned import LEASE
 from corereg.store.condemned import digest_of as digest_of_key
@@ -308,6 +308,36 @@ async def test_a_process_so_slow_that_its_lease_ended_cannot_record_bytes_that_a
     assert (await collect(session)).orphans == 1
     with pytest.raises(RangeInvalid):
         await _record(registry, committed)
+    await check_whole(registry)
+
+
+async def test_bytes_whose_request_may_be_repeated_stay_for_a_lease_though_nobody_used_the_blob_for_long(
+    registry: Registry, session: Session
+) -> None:
+    """The blob was there already, old and unused, when a push of the same bytes could not write its rows."""
+    await push_blob(session, "demo/given-up", b"again")
+    async with registry.database.transaction() as tx:
+        await tx.execute(sa.delete(blob_links))
+    upload = await session.start_upload("demo/app")
+    await registry.uploads.keep(await registry.uploads.finish(upload, digest_of(b"again"), chunks(b"again")))
+    assert (await collect(session)).blobs == 0
+    again = await session.upload("demo/app", upload.id)
+    await session.finish_upload(again, digest_of(b"again"), None)
+    assert await pulled(session, "demo/app", b"again")
+    await check_whole(registry)
+
+
+async def test_bytes_of_a_request_that_nobody_repeats_go_and_a_late_one_starts_again(
+    registry: Registry, session: Session
+) -> None:
+    upload = await session.start_upload("demo/app")
+    await registry.uploads.keep(await registry.uploads.finish(upload, digest_of(b"late"), chunks(b"late")))
+    assert (await collect(session)).orphans == 0
+    async with registry.database.transaction() as tx:
+        await tx.execute(sa.update(uploads).values(leased_until=now() - 1))
+    assert (await collect(session)).orphans == 1
+    with pytest.raises(BlobUploadUnknown):
+        await session.finish_upload(await session.upload("demo/app", upload.id), digest_of(b"late"), None)
     await check_whole(registry)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import hashlib
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import sqlalchemy as sa
 from corereg import Digest, Registry, StorageFull, StorageUnavailable
 from corereg.oci.errors import BlobUploadUnknown, DigestInvalid, RangeInvalid, SizeInvalid
 from corereg.store import uploads as module
+from corereg.store.database import DatabaseUnavailable
 from corereg.store.schema import uploads as table
 from corereg.store.uploads import Purged, Upload, Uploads
 from corereg.testing.registry import scratch
@@ -332,6 +334,183 @@ async def test_a_crash_between_bytes_and_rows_asks_the_client_to_start_again(reg
     again = await another_process(registry).find(upload.id, WHERE, WHO)
     with pytest.raises(BlobUploadUnknown):
         await another_process(registry).finish(again, Digest.of(b"x"))
+
+
+# ---- bytes that are durable, and rows that could not be written ----
+
+
+async def kept(registry: Registry, data: bytes) -> Upload:
+    """An upload whose last request could not write its rows, as the next request finds it."""
+    upload = await registry.uploads.start(WHERE, WHO)
+    upload = await registry.uploads.append(upload, chunks(data))
+    await registry.uploads.keep(await registry.uploads.finish(upload, Digest.of(data)))
+    return await registry.uploads.find(upload.id, WHERE, WHO)
+
+
+@pytest.mark.parametrize("again", [b"", b"tent", b"content"], ids=["nothing", "the last chunk", "all"])
+async def test_a_last_request_that_is_repeated_finds_the_bytes_where_they_were_stored(
+    registry: Registry, again: bytes
+) -> None:
+    upload = await kept(registry, b"content")
+    assert (upload.received, (await state_of(registry, upload))[1]) == (7, None)
+    done = await another_process(registry).finish(upload, Digest.of(b"content"), chunks(again), length=len(again))
+    assert (done.digest, done.size) == (Digest.of(b"content"), 7)
+    assert await content(registry, done.key) == b"content"
+    async with registry.database.transaction() as tx:
+        await registry.uploads.remove(tx, done)
+    with pytest.raises(BlobUploadUnknown):
+        await registry.uploads.find(upload.id, WHERE, WHO)
+
+
+async def test_nothing_is_appended_to_an_upload_whose_bytes_are_stored(registry: Registry) -> None:
+    upload = await kept(registry, b"content")
+    with pytest.raises(RangeInvalid, match="close it with their digest"):
+        await registry.uploads.append(upload, chunks(b"more"), start=7)
+    with pytest.raises(SizeInvalid, match="all 7 bytes"):
+        await registry.uploads.finish(upload, Digest.of(b"content"), chunks(b"content", b"more"))
+    assert (await registry.uploads.finish(upload, Digest.of(b"content"))).size == 7
+
+
+async def test_stored_bytes_are_not_given_out_under_another_digest(registry: Registry) -> None:
+    upload = await kept(registry, b"content")
+    with pytest.raises(DigestInvalid, match=str(Digest.of(b"content"))):
+        await registry.uploads.finish(upload, Digest.of(b"another"))
+    with pytest.raises(BlobUploadUnknown):
+        await registry.uploads.find(upload.id, WHERE, WHO)
+
+
+async def test_who_found_the_upload_before_its_bytes_were_stored_looks_again(registry: Registry) -> None:
+    """Otherwise the bytes would be looked for where they no longer are, and the upload given up."""
+    upload = await registry.uploads.start(WHERE, WHO)
+    upload = await registry.uploads.append(upload, chunks(b"content"))
+    await registry.uploads.keep(await registry.uploads.finish(upload, Digest.of(b"content")))
+    for late in (registry.uploads.finish(upload, Digest.of(b"content")), registry.uploads.append(upload, chunks(b"x"))):
+        with pytest.raises(RangeInvalid, match="ask for its status"):
+            await late
+    upload = await registry.uploads.find(upload.id, WHERE, WHO)
+    assert (await registry.uploads.finish(upload, Digest.of(b"content"))).size == 7
+
+
+async def test_stored_bytes_that_were_collected_meanwhile_are_sent_again(registry: Registry) -> None:
+    upload = await kept(registry, b"content")
+    assert upload.stored is not None
+    await registry.storage.delete(upload.stored.key)
+    with pytest.raises(BlobUploadUnknown):
+        await registry.uploads.finish(upload, Digest.of(b"content"))
+    assert await registry.database.row(sa.select(table.c.id)) is None
+
+
+async def test_a_claim_is_given_back_when_the_database_is_there_again(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "AGAIN", 0.1)
+    upload = await registry.uploads.start(WHERE, WHO)
+    done = await registry.uploads.finish(upload, Digest.of(b"content"), chunks(b"content"), length=7)
+    real, away, tries = registry.database.execute, True, 0
+
+    async def execute(statement: Any, /, **parameters: Any) -> int:
+        nonlocal tries
+        tries += statement is module.KEEP
+        if statement is module.KEEP and away:
+            message = "the database is being moved"
+            raise DatabaseUnavailable(message)
+        return await real(statement, **parameters)
+
+    monkeypatch.setattr(registry.database, "execute", execute)
+    await registry.uploads.keep(done)
+    assert (await state_of(registry, upload))[1] == done.claimant, "nothing could be written yet"
+    with anyio.fail_after(20):
+        while tries < 3:
+            await anyio.sleep(0.02)
+        away = False
+        while (await state_of(registry, upload))[1] is not None:
+            await anyio.sleep(0.02)
+    upload = await registry.uploads.find(upload.id, WHERE, WHO)
+    assert (await registry.uploads.finish(upload, Digest.of(b"content"))).key == done.key
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["chunk", "last request"])
+async def test_a_claim_that_is_cut_off_is_given_back(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, *, last: bool
+) -> None:
+    """The database may have taken it all the same, while whoever waited for the answer is gone."""
+    upload = await registry.uploads.start(WHERE, WHO)
+    real, at_once = registry.database.transaction, registry.database.execute
+
+    @asynccontextmanager
+    async def transaction(**options: Any) -> AsyncIterator[Any]:
+        async with real(**options) as tx:
+            yield tx
+        monkeypatch.undo()
+        raise asyncio.CancelledError
+
+    async def execute(statement: Any, /, **parameters: Any) -> int:
+        await at_once(statement, **parameters)
+        monkeypatch.undo()
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(registry.database, "transaction", transaction)
+    monkeypatch.setattr(registry.database, "execute", execute)
+    with pytest.raises(asyncio.CancelledError):
+        await registry.uploads._claim(upload, None, Digest.of(b"x") if last else None)
+    assert (await state_of(registry, upload))[:2] == (0, None)
+
+
+@pytest.mark.parametrize("step", ["read_upload", "commit"])
+async def test_a_claim_does_not_end_while_bytes_are_hashed_or_made_durable(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    upload = await registry.uploads.start(WHERE, WHO)
+    upload = await registry.uploads.append(upload, chunks(b"content"))
+    renewing = Uploads(registry.database, registry.storage, lease=1)
+    began, gate = anyio.Event(), anyio.Event()
+    commit, read = registry.storage.commit, registry.storage.read_upload
+
+    async def slow_commit(*arguments: Any) -> str:
+        began.set()
+        await gate.wait()
+        return await commit(*arguments)
+
+    async def slow_read(*arguments: Any) -> AsyncIterator[bytes]:
+        began.set()
+        await gate.wait()
+        async for piece in read(*arguments):
+            yield piece
+
+    monkeypatch.setattr(registry.storage, step, slow_commit if step == "commit" else slow_read)
+    done: list[Any] = []
+
+    async def first() -> None:
+        done.append(await renewing.finish(upload, Digest.of(b"content")))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(first)
+        await began.wait()
+        begun = (await state_of(registry, upload))[2]
+        with anyio.fail_after(20):
+            while (await state_of(registry, upload))[2] < begun + 2 * module.SECOND:
+                await anyio.sleep(0.02)
+        gate.set()
+    assert (await state_of(registry, upload))[1] == done[0].claimant
+    assert list(renewing._beside) == [done[0].claimant], "until the rows are written"
+    async with registry.database.transaction() as tx:
+        await renewing.remove(tx, done[0])
+    assert not renewing._beside
+
+
+async def test_whoever_was_overtaken_takes_nothing_along(registry: Registry) -> None:
+    upload = await registry.uploads.start(WHERE, WHO)
+    done = await registry.uploads.finish(upload, Digest.of(b"content"), chunks(b"content"), length=7)
+    async with registry.database.transaction() as tx:
+        await tx.execute(sa.update(table).values(leased_until=0))
+    again = await another_process(registry).append(upload, chunks(b"con"))
+    with pytest.raises(RangeInvalid):
+        async with registry.database.transaction() as tx:
+            await registry.uploads.remove(tx, done)
+    await registry.uploads.refuse(upload, done)
+    await registry.uploads.keep(done)
+    assert await registry.uploads.find(upload.id, WHERE, WHO) == again
+    assert (await registry.uploads.finish(again, Digest.of(b"content"), chunks(b"tent"), start=3)).size == 7
 
 
 # ---- small blobs that come whole with the last request ----
