@@ -1,8 +1,9 @@
-"""The end of an upload: its last request repeated, cut off, overtaken."""
+"""The end of an upload: its last request repeated, cut off, overtaken; and all of it in one request."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from corereg import Digest, Registry, asgi
+from corereg import Digest, Registry, StorageFull, StorageUnavailable, asgi
 from corereg.oci.errors import RangeInvalid
 from corereg.store.database import DatabaseBusy
 from corereg.store.schema import uploads
@@ -137,3 +138,103 @@ async def test_a_push_that_was_overtaken_leaves_the_upload_to_the_other_one(
     with pytest.raises(RangeInvalid):
         await session.finish_upload(upload, Digest.of(b"ab"), None)
     assert await rows(registry) == [(upload.id, "the other one")]
+
+
+# ---- POST with ?digest=: nobody is told the address of an upload that fails ----
+
+
+def whole(data: bytes) -> str:
+    return f"/v2/{WHERE}/blobs/uploads/?digest={Digest.of(data)}"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (StorageFull("no room is left"), 507),
+        (StorageUnavailable("the disk fails"), 503),
+        (DatabaseBusy("another change was made at the same moment; do it again"), 503),
+    ],
+)
+@pytest.mark.parametrize("data", [DATA, DATA[:1000]], ids=["large", "small"])
+async def test_a_blob_in_one_request_that_cannot_be_stored_is_forgotten(
+    registry: Registry,
+    client: RegistryClient,
+    monkeypatch: pytest.MonkeyPatch,
+    data: bytes,
+    error: Exception,
+    status: int,
+) -> None:
+    async def fails(*_: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        if isinstance(error, DatabaseBusy):
+            patch.setattr(registry.journal, "append", fails)
+        else:
+            patch.setattr(registry.storage, "put", fails)
+            patch.setattr(registry.storage, "commit", fails)
+        answer = expect(await client.request("POST", whole(data), content=data), status)
+    assert "location" not in answer.headers
+    assert await rows(registry) == []
+    assert [each async for each in registry.storage.uploads()] == []
+    expect(await client.request("POST", whole(data), content=data), 201)
+
+
+@pytest.mark.parametrize("data", [DATA, DATA[:1000]], ids=["large", "small"])
+@pytest.mark.parametrize("step", ["left", "body", "storage", "rows"])
+async def test_a_blob_in_one_request_whose_client_leaves_is_forgotten(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, data: bytes, step: str
+) -> None:
+    """A server says so in place of the body, or cancels the task of the request."""
+    reached = anyio.Event()
+
+    async def stands_still(*_: Any) -> Any:
+        reached.set()
+        await anyio.sleep_forever()
+
+    pieces = [data[: len(data) // 2], data[len(data) // 2 :]]
+
+    async def receive() -> dict[str, Any]:
+        if step == "left" and len(pieces) == 1:
+            return {"type": "http.disconnect"}
+        if step == "body" and len(pieces) == 1:
+            await stands_still()
+        return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    if step == "storage":
+        monkeypatch.setattr(registry.storage, "put", stands_still)
+        monkeypatch.setattr(registry.storage, "commit", stands_still)
+    if step == "rows":
+        monkeypatch.setattr(registry.journal, "append", stands_still)
+    path, _, query = whole(data).partition("?")
+    signed = b"Basic " + base64.b64encode(f"admin:{PASSWORD}".encode())
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": [(b"authorization", signed), (b"content-length", str(len(data)).encode())],
+        "client": ("127.0.0.1", 49152),
+        "server": ("registry.test", 80),
+    }
+    task = asyncio.create_task(asgi(registry)(scope, receive, send))
+    if step != "left":
+        with anyio.fail_after(20):
+            await reached.wait()
+        assert [writer is not None for _, writer in await rows(registry)] == [True]
+        task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled() is (step != "left")
+    assert [message["status"] for message in sent[:1]] == ([400] if step == "left" else []), "the body broke off"
+    assert await rows(registry) == []
+    assert [each async for each in registry.storage.uploads()] == []
