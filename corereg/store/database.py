@@ -53,6 +53,14 @@ class ValueRefused(DatabaseError):
     """No row can hold the value: a number of more than 64 bits, on PostgreSQL a text with a NUL."""
 
 
+def plain(text: str) -> str:
+    """The text as every database can keep it: without NULs, a question mark for half a character (a lone surrogate).
+
+    For what is told of something that went wrong, and has to be written down whatever it holds.
+    """
+    return text.replace("\0", "").encode(errors="replace").decode()
+
+
 Compiled = TypeVar("Compiled")
 
 

@@ -14,7 +14,7 @@ import logging
 import os
 import secrets
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from corereg.events import Event
-from corereg.store.database import Database, DatabaseError, Query, Row, Transaction, now
+from corereg.store.database import Database, DatabaseError, Query, Row, Transaction, ValueRefused, now, plain
 from corereg.store.schema import journal, journal_cursors
 
 log = logging.getLogger(__name__)
@@ -165,24 +165,48 @@ class Journal:
 
     def gather(self, happening: Happening) -> None:
         """Count an event that need not be durable at once."""
+        self._count(happening, 1)
+
+    def _count(self, happening: Happening, count: int) -> None:
         if len(self._gathered) >= GATHERED_AT_MOST and happening not in self._gathered:
             happening = Happening(kind=happening.kind, actor="many", subject="many")
-        self._gathered[happening] += 1
+        self._gathered[happening] += count
 
     async def flush(self) -> None:
-        """Write what was gathered."""
+        """Write what was gathered. What the database cannot hold is left out, and holds up nothing else."""
         if not self._gathered:
             return
         gathered, self._gathered = self._gathered, Counter()
+        waiting: list[Sequence[tuple[Happening, int]]] = [list(gathered.items())]
+        try:
+            while waiting:
+                waiting[-1:] = await self._write(waiting[-1])
+        except DatabaseError as error:
+            log.warning("the journal keeps %d gathered events for later: %s", sum(map(len, waiting)), error)
+            self._put_back(waiting)
+            return
+        self.committed()
+
+    async def _write(self, events: Sequence[tuple[Happening, int]]) -> list[Sequence[tuple[Happening, int]]]:
+        """Write the events together; the parts still to write, where the database refuses one among them."""
         try:
             async with self.database.transaction() as tx:
                 await self.database.lock(tx, "corereg journal")
-                await tx.execute_many(APPEND, [_parameters(each, count) for each, count in gathered.items()])
-        except DatabaseError as error:
-            log.warning("the journal keeps %d gathered events for later: %s", len(gathered), error)
-            self._gathered.update(gathered)
-            return
-        self.committed()
+                await tx.execute_many(APPEND, [_parameters(each, count) for each, count in events])
+        except ValueRefused as error:
+            middle = len(events) // 2
+            if middle:
+                return [events[middle:], events[:middle]]
+            happening, count = events[0]
+            log.error("the journal leaves out %s of %r (%d times): %s", happening.kind, happening.actor, count, error)  # noqa: TRY400 - the traceback says no more
+        return []
+
+    def _put_back(self, waiting: Iterable[Sequence[tuple[Happening, int]]]) -> None:
+        """Gather the events again: before those that came meanwhile, which are counted together beyond the bound."""
+        newer, self._gathered = self._gathered, Counter()
+        for events in (*waiting, newer.items()):
+            for happening, count in events:
+                self._count(happening, count)
 
     async def run(self, observers: Mapping[str, Observer]) -> None:
         """Flush, and deliver to observers that are registered, until cancelled."""
@@ -287,14 +311,34 @@ def _parameters(happening: Happening, count: int) -> dict[str, Any]:
         details["details"] = dict(happening.details)
     return {
         "time": now(),
-        "kind": happening.kind,
-        "actor": happening.actor,
-        "subject": happening.subject,
-        "repository": happening.repository,
-        "digest": happening.digest,
+        "kind": plain(happening.kind),
+        "actor": plain(happening.actor),
+        "subject": plain(happening.subject),
+        "repository": None if happening.repository is None else plain(happening.repository),
+        "digest": None if happening.digest is None else plain(happening.digest),
         "count": count,
-        "details": _details.encode(details).decode(),
+        "details": _encoded(details),
     }
+
+
+def _encoded(details: Mapping[str, Any]) -> str:
+    """As JSON, without what a reader could not keep in turn."""
+    with suppress(UnicodeEncodeError):  # half a character
+        text = _details.encode(details).decode()
+        if "\\u0000" not in text:
+            return text
+    return _details.encode(_plain(msgspec.to_builtins(details, str_keys=True))).decode()
+
+
+def _plain(value: Any) -> Any:
+    """JSON's values, with all texts `plain`."""
+    if isinstance(value, str):
+        return plain(value)
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {_plain(key): _plain(each) for key, each in value.items()}
+    return value
 
 
 def _event(row: Row) -> Event:

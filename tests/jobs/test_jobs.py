@@ -131,6 +131,21 @@ async def test_a_programming_error_ends_as_an_error_with_its_name(
     assert "Traceback" in caplog.text
 
 
+@pytest.mark.usefixtures("every_database")
+async def test_a_task_fails_in_words_that_no_database_holds(tmp_path: Path) -> None:
+    async def work(task: Task) -> None:
+        await task.progress("a\0b\ud800", 1)
+        task.log("c\0d\ud800")
+        message = "the other side said e\0f\ud800"
+        raise ValueError(message)
+
+    async with working(tmp_path, work, attempts=2) as registry:
+        execution = await ended(registry, await start(registry))
+        assert (execution.status, execution.message) == ("Error", "ValueError: the other side said ef?")
+        task = await only_task(registry, execution.id)
+        assert (task.attempts, task.phase, task.message) == (2, "ab?", execution.message)
+
+
 async def test_an_execution_of_many_tasks_fails_when_one_does(tmp_path: Path) -> None:
     async def work(task: Task) -> None:
         if task.parameters["n"] == 3:

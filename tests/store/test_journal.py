@@ -13,6 +13,7 @@ import pytest
 
 from corereg import Event, OCIError, Operation, Refusal, Registry, Transaction, hookimpl
 from corereg.store import journal as module
+from corereg.store.database import DatabaseUnavailable
 from corereg.store.journal import Happening, Journal
 from corereg.testing.registry import scratch
 
@@ -154,6 +155,69 @@ async def test_gathered_events_are_bounded(registry: Registry, monkeypatch: pyte
     events = await registry.journal.events()
     assert len(events) == 11
     assert sum(event.count for event in events) == 100
+
+
+async def test_what_no_database_holds_is_written_without_it(registry: Registry, listener: Listener) -> None:
+    registry.journal.gather(
+        Happening(
+            kind="signin.failed",
+            actor="a\0b\ud800",
+            subject="an\0ybody",
+            repository="c\0",
+            digest="d\ud800",
+            details=(("word", "e\0f\ud800"), ("number", 1)),
+        )
+    )
+    await registry.journal.flush()
+    await change(registry, "demo.done", words={"g\0": ["h\ud800", None]})
+    assert await listener.wait(2) == ["signin.failed", "demo.done"]
+    failed, done = listener.heard
+    assert (failed.actor, failed.subject, failed.repository, failed.digest) == ("ab?", "anybody", "c", "d?")
+    assert failed.details == {"word": "ef?", "number": 1}
+    assert done.details == {"words": {"g": ["h?", None]}}
+
+
+async def test_an_event_that_cannot_be_held_holds_up_no_other(
+    registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    gather = registry.journal.gather
+    for number in range(9):
+        gather(Happening(kind=f"demo.{number}", actor="a", subject="a"))
+    impossible = Happening(kind="demo.impossible", actor="a", subject="a")
+    registry.journal._gathered[impossible] = 2**63
+    for number in range(9, 12):
+        gather(Happening(kind=f"demo.{number}", actor="a", subject="a"))
+    await registry.journal.flush()
+    assert {event.kind for event in await registry.journal.events()} == {f"demo.{number}" for number in range(12)}
+    assert not registry.journal._gathered
+    assert "leaves out demo.impossible" in caplog.text
+
+
+async def test_gathered_events_stay_bounded_while_the_database_is_away(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GATHERED_AT_MOST", 10)
+    guesses = iter(range(50))
+
+    def guess() -> None:
+        name = f"guess{next(guesses)}"
+        registry.journal.gather(Happening(kind="signin.failed", actor=name, subject="anonymous"))
+
+    def away(*_: object, **__: object) -> None:
+        for _ in range(9):  # while the flush waits
+            guess()
+        message = "away"
+        raise DatabaseUnavailable(message)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registry.database, "transaction", away)
+        for _ in range(5):
+            guess()
+            await registry.journal.flush()
+    await registry.journal.flush()
+    events = await registry.journal.events()
+    assert len(events) == 11
+    assert sum(event.count for event in events) == 50
 
 
 async def test_pruning_waits_for_the_slowest_reader(tmp_path: Path, listener: Listener) -> None:

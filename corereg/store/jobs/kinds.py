@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from corereg.store.database import now
+from corereg.store.database import now, plain
 from corereg.store.jobs.cron import Cron
 from corereg.store.jobs.records import Claimed
 from corereg.store.work import Stopped
@@ -105,7 +105,7 @@ class Task:
 
     async def progress(self, phase: str, done: int, total: int | None = None, size: int = 0) -> None:
         """`done` of `total` (None: not known) steps of this phase; `size` bytes so far."""
-        self._progress = (phase, done, total, size)
+        self._progress = (plain(phase), done, total, size)
 
     def log(self, line: str) -> None:
         """One line for whoever reads of the task later; lines beyond ten thousand are counted only."""
@@ -113,7 +113,7 @@ class Task:
             self._left_out += 1
             return
         self._lines += 1
-        self._log.append((self._lines, now(), line[:LONGEST_LINE].replace("\0", "")))
+        self._log.append((self._lines, now(), plain(line[:LONGEST_LINE])))
 
     async def check(self) -> None:
         """Raises Stopped when somebody stopped the execution; call it between two batches."""

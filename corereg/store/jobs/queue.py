@@ -14,7 +14,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from corereg.store.database import Database, Query, Row, Transaction, now
+from corereg.store.database import Database, Query, Row, Transaction, now, plain
 from corereg.store.jobs.kinds import Job, Told
 from corereg.store.jobs.records import ENDED, Claimed, Execution, Started, StartedBy, Status
 from corereg.store.schema import job_executions, job_logs, job_pauses, job_tasks
@@ -369,7 +369,7 @@ class Queue:
                     status="Scheduled" if after else "Pending",
                     due_at=at + int(after * SECOND),
                     owner=None,
-                    message=message,
+                    message=plain(message),
                     attempts=job_tasks.c.attempts if counted else job_tasks.c.attempts - 1,
                     updated_at=at,
                 )
@@ -397,7 +397,7 @@ class Queue:
                 .where(job_tasks.c.id == task, mine)
                 .values(
                     status=status,
-                    message=message,
+                    message=plain(message),
                     result=_encode(result),
                     unique_key=None,
                     due_at=None,
