@@ -186,6 +186,8 @@ class Gate:
         registry = self.registry
         serial = registry.rights.serial
         if registry.rights.revoked(KEYS, known.serial):
+            if KEYS in registry.rights.unapplied:  # it could not be done before, and this is asked only once
+                await registry.keys.reload()
             try:
                 registry.tokens.verify(token)
             except TokenInvalid as error:

@@ -7,6 +7,7 @@ its grants are asked anew. A revocation makes it worthless.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
 
@@ -16,6 +17,8 @@ from sqlalchemy import bindparam
 
 from corereg.store.database import Database, Query, Transaction
 from corereg.store.schema import rights_changes
+
+log = logging.getLogger(__name__)
 
 EVERYBODY = "*"
 KEYS = "keys"
@@ -42,7 +45,10 @@ class Rights:
         self._read_at = -INTERVAL
         self._reading = anyio.Lock(fast_acquire=True)
         self.on_change: dict[str, Callable[[], Awaitable[None]]] = {}
-        """What is called when a subject that is no person (the keys, the settings) was changed, here or elsewhere."""
+        """What is called when a subject that is no person (the keys, the settings) was changed, here or elsewhere; and,
+        when it raises, again at every later look until it does not."""
+        self.unapplied: set[str] = set()
+        """Those subjects whose last change has not been applied here."""
 
     async def refresh(self, *, now: bool = False) -> None:
         """Learn of new changes, if the last look is more than a second ago or `now` is asked."""
@@ -55,16 +61,30 @@ class Rights:
     async def _read(self) -> None:
         clock = time.monotonic()
         rows = await self.database.rows(NEWER, serial=self.serial)
-        self._read_at = clock
         newest = self.serial
         for subject, serial, revoked in rows:
             self._changed[subject] = serial
             self._revoked[subject] = revoked
             newest = max(newest, serial)
-        for subject in {row[0] for row in rows} & self.on_change.keys():
-            await self.on_change[subject]()
+        await self._apply({row[0] for row in rows} & self.on_change.keys())
+        self._read_at = clock
         # Last, when all of it is applied: whoever is stamped with this serial has been checked against all of it.
         self.serial = max(self.serial, newest)
+
+    async def _apply(self, changed: set[str]) -> None:
+        """Tell of what changed. Whatever that raises, the rights of persons are not to wait for it."""
+        failed = self.unapplied - changed
+        self.unapplied |= changed
+        for subject in [each for each in self.on_change if each in self.unapplied]:
+            try:
+                await self.on_change[subject]()
+            except Exception as error:
+                if subject not in failed:  # once: it is tried every second
+                    log.exception("a change of the %s could not be applied, and will be tried again", subject)
+                else:
+                    log.debug("a change of the %s could still not be applied: %s", subject, error)
+            else:
+                self.unapplied.discard(subject)
 
     def due(self) -> bool:
         """Whether `refresh` would look at the database."""

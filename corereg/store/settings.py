@@ -51,7 +51,8 @@ class Settings:
         self.fixed = {name: self.converted(name, value) for name, value in (fixed or {}).items()}
         self._values: dict[str, Any] = {}
         self.on_change: list[Callable[[], Awaitable[None]]] = []
-        """Called after the values were read anew."""
+        """Called after the values were read anew; one that raises is called again within seconds, until it does not."""
+        self._untold: list[Callable[[], Awaitable[None]]] = []
 
     def get(self, name: str) -> Any:
         """The setting's value now."""
@@ -76,10 +77,27 @@ class Settings:
         return found
 
     async def reload(self) -> None:
-        """Read all values; what no owner declares any more, or its type does not take any more, is left aside."""
-        self._values = await self._kept(self.database)
-        for told in self.on_change:
-            await told()
+        """Read all values; what no owner declares any more, or its type does not take any more, is left aside.
+
+        Whoever raises when told of them keeps nobody else from hearing; an ExceptionGroup says so at the end. Called
+        once more, with the same values, this tells only who has not heard.
+        """
+        values = await self._kept(self.database)
+        if values != self._values or not self._untold:
+            self._untold = list(self.on_change)
+        self._values = values
+        self._untold = [each for each in self.on_change if each in self._untold]
+        errors = []
+        for told in list(self._untold):
+            try:
+                await told()
+            except Exception as error:  # noqa: BLE001 - raised below, once all have heard
+                errors.append(error)
+            else:
+                self._untold.remove(told)
+        if errors:
+            message = "not everybody could apply the settings"
+            raise ExceptionGroup(message, errors)
 
     async def _kept(self, source: Database | Transaction) -> dict[str, Any]:
         found = {}

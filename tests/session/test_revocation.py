@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from corereg import Grant, Identity, Registry, asgi, hookimpl
 from corereg.access import EVERYTHING
 from corereg.store import rights
+from corereg.store.database import DatabaseUnavailable
 from corereg.store.schema import rights_changes
 from corereg.testing.client import AppTransport
 from corereg.testing.registry import People, Person, may, scratch
@@ -267,6 +268,44 @@ async def test_a_revocation_is_not_passed_over_while_new_keys_are_read(tmp_path:
                 group.start_soon(tags, there, bearer)
         assert meanwhile == [before], "the serial moves when everything is applied"
         assert (await tags(there, bearer)).status_code == 401
+
+
+async def test_a_listener_that_fails_keeps_no_revocation_from_anybody(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path) as (first, second, here, there):
+        bearer = await token(here, "alice", "repository:demo/app:pull")
+        assert (await tags(there, bearer)).status_code == 404
+        tried = []
+
+        async def fails() -> None:
+            tried.append(second.rights.serial)
+            message = "a plugin's mistake"
+            raise RuntimeError(message)
+
+        second.settings.on_change.append(fails)
+        await change(first, "settings")
+        await change(first, "user:alice", revoke=True)
+        await second.rights.refresh(now=True)
+        assert tried
+        assert (await tags(there, bearer)).status_code == 401
+        assert (await there.get("/v2/", auth=("alice", "alice secret"))).status_code == 200, "others are not in its way"
+
+
+async def test_no_token_of_a_leaked_key_is_believed_while_the_keys_cannot_be_read(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path) as (first, second, here, there):
+        leaked = await token(here, "alice", "repository:demo/app:pull")
+        assert (await tags(there, leaked)).status_code == 404
+        reload = second.keys.reload
+
+        async def away() -> None:
+            message = "the database is away"
+            raise DatabaseUnavailable(message)
+
+        second.keys.reload = second.rights.on_change[rights.KEYS] = away
+        await first.rotate_keys(forget=True)
+        await second.rights.refresh(now=True)
+        assert (await tags(there, leaked)).status_code == 503
+        second.keys.reload = second.rights.on_change[rights.KEYS] = reload
+        assert (await tags(there, leaked)).status_code == 401
 
 
 class Remembers:

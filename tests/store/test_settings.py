@@ -156,6 +156,35 @@ async def test_another_process_sees_it_within_five_seconds(tmp_path: Path) -> No
                 await asyncio.sleep(0.05)
 
 
+async def test_who_raises_is_told_again_and_keeps_nobody_from_hearing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[str] = []
+    failing = 2
+
+    async def fails() -> None:
+        nonlocal failing
+        heard.append("fails")
+        if failing:
+            failing -= 1
+            message = "not now"
+            raise RuntimeError(message)
+
+    async def works() -> None:
+        heard.append("works")
+
+    async with scratch(tmp_path, Owner()) as registry:
+        registry.settings.on_change += [fails, works]
+        await registry.session().change_settings({"number": 8})
+        assert (heard, registry.settings.get("number")) == (["fails", "works"], 8)
+        for _ in range(3):
+            await registry.rights.refresh(now=True)
+        assert heard == ["fails", "works", "fails", "fails"], "again until it works, and alone"
+        assert caplog.text.count("could not be applied") == 1
+        await registry.session().change_settings({"number": 10})
+        assert heard[4:] == ["fails", "works"]
+
+
 async def test_a_change_back_is_one_though_the_other_process_has_not_heard(tmp_path: Path) -> None:
     """The second still believes that the number is 2, and is asked to make it 2."""
     async with scratch(tmp_path, Owner()) as first, scratch(tmp_path, Owner()) as second:
