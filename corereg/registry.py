@@ -58,6 +58,14 @@ def _given(config: Config, *key: str) -> Generator[None]:
         raise ConfigError([problem(key, f"{'.'.join(key)}: {error}", config.origins)]) from error
 
 
+def _ended(task: asyncio.Task[None]) -> None:
+    """Background work goes on until it is cancelled; when it ends otherwise, somebody must hear of it."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error(
+            "%s: this work in the background has failed, and goes on after a restart", task.get_name(), exc_info=error
+        )
+
+
 class Registry:
     """One registry. Several may live in one process; each has its own plugins, database and storage.
 
@@ -220,6 +228,8 @@ class Registry:
                 asyncio.create_task(self.journal.run(self.plugins.observers()), name="corereg journal"),
                 asyncio.create_task(self.runner.run(), name="corereg jobs"),
             ]
+            for task in self._background:
+                task.add_done_callback(_ended)
 
     def _make_folder(self) -> None:
         if self.config.database.url is None or self.config.storage.url is None:
@@ -243,18 +253,27 @@ class Registry:
         await self.runner.drain()
 
     async def close(self) -> None:
-        """Stop the background work, write what the journal gathered, leave the plugins, close storage and database."""
-        for task in self._background:
-            task.cancel()
-        for task in self._background:
-            with suppress(asyncio.CancelledError):
-                await task
-        self._background = []
-        with suppress(DatabaseError):
-            await self.journal.flush()
-        await self._open.aclose()
-        if self.tracer.on:
-            await asyncio.to_thread(self.tracer.close)
+        """Stop the background work, write what the journal gathered, leave the plugins, close storage and database.
+
+        Nothing stays open because something else failed.
+        """
+        try:
+            for task in self._background:
+                task.cancel()
+            for task in self._background:
+                with suppress(asyncio.CancelledError, Exception):  # `_ended` tells of it
+                    await task
+            self._background = []
+            try:
+                await self.journal.flush()
+            except Exception:
+                log.exception("what the journal gathered could not be written")
+        finally:
+            try:
+                await self._open.aclose()
+            finally:
+                if self.tracer.on:
+                    await asyncio.to_thread(self.tracer.close)
 
     async def schema_versions(self) -> list[Version]:
         """Where the tables of core and plugins stand, without changing them."""

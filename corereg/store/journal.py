@@ -164,7 +164,11 @@ class Journal:
             await anyio.sleep(SETTLE)
 
     def gather(self, happening: Happening) -> None:
-        """Count an event that need not be durable at once."""
+        """Count an event that need not be durable at once. Raises TypeError for details that JSON does not know."""
+        if happening in self._gathered:
+            self._gathered[happening] += 1
+            return
+        _parameters(happening, 1)  # here, where the culprit hears of it
         self._count(happening, 1)
 
     def _count(self, happening: Happening, count: int) -> None:
@@ -181,18 +185,22 @@ class Journal:
         try:
             while waiting:
                 waiting[-1:] = await self._write(waiting[-1])
-        except DatabaseError as error:
-            log.warning("the journal keeps %d gathered events for later: %s", sum(map(len, waiting)), error)
+        except BaseException as error:  # cancelled while it waits for its turn, too: whoever stops it flushes once more
             self._put_back(waiting)
+            if not isinstance(error, DatabaseError):
+                raise
+            log.warning("the journal keeps %d gathered events for later: %s", sum(map(len, waiting)), error)
             return
         self.committed()
 
     async def _write(self, events: Sequence[tuple[Happening, int]]) -> list[Sequence[tuple[Happening, int]]]:
         """Write the events together; the parts still to write, where the database refuses one among them."""
         try:
-            async with self.database.transaction() as tx:
-                await self.database.lock(tx, "corereg journal")
-                await tx.execute_many(APPEND, [_parameters(each, count) for each, count in events])
+            with anyio.CancelScope() as commit:
+                async with self.database.transaction() as tx:
+                    await self.database.lock(tx, "corereg journal")
+                    await tx.execute_many(APPEND, [_parameters(each, count) for each, count in events])
+                    commit.shield = True  # cut from here on, nobody would know whether they are written
         except ValueRefused as error:
             middle = len(events) // 2
             if middle:
@@ -221,7 +229,10 @@ class Journal:
     async def _flush_often(self) -> None:
         while True:
             await anyio.sleep(self._batch)
-            await self.flush()
+            try:
+                await self.flush()
+            except Exception:
+                log.exception("gathered events could not be written, and will be tried again")
 
     async def _serve(self, reader: str, observer: Observer) -> None:
         failures = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
@@ -12,6 +13,7 @@ import anyio.lowlevel
 import pytest
 
 from corereg import Event, OCIError, Operation, Refusal, Registry, Transaction, hookimpl
+from corereg.config import JournalConfig
 from corereg.store import journal as module
 from corereg.store.database import DatabaseUnavailable
 from corereg.store.journal import Happening, Journal
@@ -218,6 +220,83 @@ async def test_gathered_events_stay_bounded_while_the_database_is_away(
     events = await registry.journal.events()
     assert len(events) == 11
     assert sum(event.count for event in events) == 50
+
+
+async def test_who_gathers_what_is_no_json_hears_of_it(registry: Registry) -> None:
+    with pytest.raises(TypeError, match="PosixPath"):
+        registry.session().happened("demo.refused", details={"path": Path("/x")})
+    registry.session().happened("demo.refused", details={"path": "/x"})
+    await registry.journal.flush()
+    assert [event.details for event in await registry.journal.events()] == [{"path": "/x"}]
+
+
+async def test_gathered_events_are_written_after_a_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with scratch(tmp_path, journal=JournalConfig(batch=0.05)) as registry:
+        parameters, failing = module._parameters, [True]
+
+        def mistaken(happening: Happening, count: int) -> dict[str, object]:
+            if count == 2 and failing:
+                failing.clear()
+                message = "a mistake"
+                raise ZeroDivisionError(message)
+            return parameters(happening, count)
+
+        monkeypatch.setattr(module, "_parameters", mistaken)
+        for _ in range(2):
+            registry.session().happened("demo.refused", details={})
+        with anyio.fail_after(20):
+            while not (events := await registry.journal.events()):
+                await anyio.sleep(0.02)
+        assert [(event.kind, event.count) for event in events] == [("demo.refused", 2)]
+        assert "a mistake" in caplog.text
+
+
+async def test_a_flush_that_is_cut_while_it_waits_loses_nothing(registry: Registry) -> None:
+    journal, held, release = registry.journal, anyio.Event(), anyio.Event()
+
+    async def hold() -> None:
+        async with registry.database.transaction() as tx:
+            await registry.database.lock(tx, "corereg journal")
+            held.set()
+            await release.wait()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(hold)
+        await held.wait()
+        registry.session().happened("demo.refused", details={})
+        flush = asyncio.create_task(journal.flush())
+        with anyio.fail_after(20):
+            while journal._gathered:  # until it has begun
+                await anyio.sleep(0.01)
+        flush.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await flush
+        release.set()
+    await journal.flush()
+    assert [(event.kind, event.count) for event in await journal.events()] == [("demo.refused", 1)]
+
+
+async def test_a_stop_closes_everything_though_the_background_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fails(*_: object) -> None:
+        message = "a mistake in the background"
+        raise ZeroDivisionError(message)
+
+    registry, closed = scratch(tmp_path), []
+    monkeypatch.setattr(registry.journal, "run", fails)
+    async with registry:
+        registry._open.callback(closed.append, "closed")
+        registry.session().happened("demo.refused", details={})
+        with anyio.fail_after(20):
+            while not registry._background[0].done():
+                await anyio.lowlevel.checkpoint()
+    assert closed == ["closed"]
+    assert "a mistake in the background" in caplog.text
+    async with scratch(tmp_path) as again:
+        assert [event.kind for event in await again.journal.events()] == ["demo.refused"]
 
 
 async def test_pruning_waits_for_the_slowest_reader(tmp_path: Path, listener: Listener) -> None:
