@@ -2,7 +2,8 @@
 
 Each reader (a plugin with an `observe` hook) has a cursor in the database. A reader is served by one process at a time
 (a lease), in order of serials, at least once: a failed `observe` is tried again after a growing pause and holds back
-that reader alone.
+that reader alone. While a process delivers it extends its lease and moves the cursor every few seconds; it stops when
+another one has taken over.
 
 Frequent, harmless events (pulls, refusals, failed sign-ins) are gathered in memory and written every few seconds with a
 count; a crash loses those last seconds, and nothing else.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -32,6 +34,10 @@ log = logging.getLogger(__name__)
 SECOND = 1_000_000
 BATCH = 200
 LEASE = 30 * SECOND
+EXTENSIONS = 6
+"""How often a lease is extended, while its reader is at work, before it would end."""
+LONGEST_EVENT = 600.0
+"""Seconds a reader may take over one event until other processes may try, in case this one hangs."""
 LONGEST_PAUSE = 300.0
 CHANNEL = "corereg journal"
 SETTLE = 0.05
@@ -82,9 +88,23 @@ BEHIND = Query(
 CLAIM = Query(
     sa.update(journal_cursors)
     .where(
-        _reader, sa.or_(journal_cursors.c.leased_until < bindparam("at"), journal_cursors.c.owner == bindparam("me"))
+        _reader,
+        sa.or_(
+            journal_cursors.c.leased_until < bindparam("at"),
+            journal_cursors.c.leased_until > bindparam("unlikely"),
+            journal_cursors.c.owner == bindparam("me"),
+        ),
     )
     .values(owner=bindparam("me"), leased_until=bindparam("until"))
+)
+EXTEND = Query(
+    sa.update(journal_cursors)
+    .where(
+        _reader,
+        journal_cursors.c.owner == bindparam("me"),
+        journal_cursors.c.serial <= bindparam("done"),  # never back, when the turn has ended meanwhile
+    )
+    .values(serial=bindparam("done"), leased_until=bindparam("until"))
 )
 RELEASE = Query(
     sa.update(journal_cursors)
@@ -110,6 +130,16 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True):
     """A mapping of JSON values, or None; of a gathered event, which must be hashable, a tuple of pairs."""
 
 
+class Turn:
+    """One reader's events on their way: how far it has come, and what ends it when another process has taken over."""
+
+    def __init__(self, cursor: int) -> None:
+        self.done = cursor
+        self.begun = time.monotonic()
+        """When the event was begun that the reader is at."""
+        self.scope = anyio.CancelScope()
+
+
 class Journal:
     """Append and deliver."""
 
@@ -119,6 +149,7 @@ class Journal:
         self._keep = keep
         self._gathered: Counter[Happening] = Counter()
         self._wake: dict[str, anyio.Event] = {}
+        self._turns: dict[str, Turn] = {}
         self._news = anyio.Event()
         self._owner = f"{os.getpid()}-{secrets.token_hex(4)}"
 
@@ -222,6 +253,7 @@ class Journal:
             await self.database.listen(CHANNEL, self._heard)
             group.start_soon(self._flush_often)
             group.start_soon(self._tell_others)
+            group.start_soon(self._keep_turns)
             for reader, observer in observers.items():
                 self._wake[reader] = anyio.Event()
                 group.start_soon(self._serve, reader, observer)
@@ -258,22 +290,47 @@ class Journal:
         cursor = await self._claim(reader)
         if cursor is None:
             return False
-        done = cursor
+        turn = self._turns[reader] = Turn(cursor)
         try:
-            for row in await self.database.rows(NEWER, serial=cursor, limit=BATCH):
-                await observer(_event(row))
-                done = row[0]
+            with turn.scope:
+                for row in await self.database.rows(NEWER, serial=cursor, limit=BATCH):
+                    turn.begun = time.monotonic()
+                    await observer(_event(row))
+                    turn.done = row[0]
         finally:
+            del self._turns[reader]
             with anyio.CancelScope(shield=True):
-                await self._release(reader, done)
-        return done > cursor
+                await self._release(reader, turn.done)
+        if turn.scope.cancelled_caught:
+            log.warning("another process goes on with what %s observes", reader)
+        return turn.done > cursor
 
     async def _claim(self, reader: str) -> int | None:
         """The cursor, if no other process is serving this reader."""
         at = now()
-        claimed = await self.database.execute(CLAIM, name=reader, me=self._owner, at=at, until=at + LEASE)
+        # A lease that lies further ahead than any that is given was given by a clock that was wrong. Twice as far, for
+        # clocks of nodes differ a little.
+        claimed = await self.database.execute(
+            CLAIM, name=reader, me=self._owner, at=at, until=at + LEASE, unlikely=at + 2 * LEASE
+        )
         row = await self.database.row(CURSOR, name=reader) if claimed else None
         return row[0] if row else None
+
+    async def _keep_turns(self) -> None:
+        """A batch may take longer than a lease: extend it in good time, and write down how far its reader has come."""
+        while True:
+            await anyio.sleep(LEASE / SECOND / EXTENSIONS)
+            for reader, turn in list(self._turns.items()):
+                try:
+                    await self._extend(reader, turn)
+                except Exception as error:  # noqa: BLE001 - tried again soon; at worst another process takes over
+                    log.warning("the lease of %s was not extended: %s: %s", reader, type(error).__name__, error)
+
+    async def _extend(self, reader: str, turn: Turn) -> None:
+        slow = time.monotonic() - turn.begun > LONGEST_EVENT
+        until = 0 if slow else now() + LEASE
+        if not await self.database.execute(EXTEND, name=reader, me=self._owner, done=turn.done, until=until):
+            turn.scope.cancel()
 
     async def _release(self, reader: str, serial: int) -> None:
         await self.database.execute(RELEASE, name=reader, me=self._owner, done=serial)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
+from inspect import isawaitable
 from pathlib import Path
 
 import anyio
 import anyio.lowlevel
 import pytest
+import sqlalchemy as sa
 
 from corereg import Event, OCIError, Operation, Refusal, Registry, Transaction, hookimpl
 from corereg.config import JournalConfig
 from corereg.store import journal as module
-from corereg.store.database import DatabaseUnavailable
+from corereg.store.database import DatabaseUnavailable, now
 from corereg.store.journal import Happening, Journal
+from corereg.store.schema import journal_cursors
 from corereg.testing.registry import scratch
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("every_database")]
@@ -311,6 +314,122 @@ async def test_pruning_waits_for_the_slowest_reader(tmp_path: Path, listener: Li
     async with scratch(tmp_path) as registry:
         await change(registry, "demo.unheard")
         assert await Journal(registry.database, keep=-10).prune() == 0
+
+
+# ---- leases ----
+
+
+class Slow:
+    """Takes its time over what is called slow: until it is told to go on."""
+
+    name = "slow"
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.heard: list[str] = []
+        self.cut: list[str] = []
+        self.go_on = anyio.Event()
+
+    @hookimpl
+    async def observe(self, event: Event) -> None:
+        self.begun.append(event.kind)
+        try:
+            if event.kind == "demo.slow":
+                await self.go_on.wait()
+        except BaseException:
+            self.cut.append(event.kind)
+            raise
+        self.heard.append(event.kind)
+
+
+async def until(true: Callable[[], Awaitable[object] | object]) -> None:
+    with anyio.fail_after(20):
+        while True:
+            found = true()
+            if await found if isawaitable(found) else found:
+                return
+            await anyio.sleep(0.02)
+
+
+async def set_cursor(registry: Registry, **values: object) -> None:
+    async with registry.database.transaction() as tx:
+        await tx.execute(sa.update(journal_cursors).values(**values))
+
+
+async def cursor(registry: Registry) -> tuple[int, int]:
+    (row,) = await registry.database.rows(sa.select(journal_cursors.c.serial, journal_cursors.c.leased_until))
+    return row[0], row[1]
+
+
+async def test_in_a_batch_that_takes_long_the_lease_is_extended_and_the_cursor_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "EXTENSIONS", 1500)
+    slow, other = Slow(), Slow()
+    async with scratch(tmp_path, slow) as registry:
+        async with registry.database.transaction() as tx:  # at once, so that they are one batch
+            for kind in ("demo.quick", "demo.slow", "demo.last"):
+                await registry.journal.append(tx, Happening(kind=kind, actor="a", subject="a"))
+        registry.journal.committed()
+        quick = (await registry.journal.events())[0].serial
+
+        async def moved() -> bool:
+            return (await cursor(registry))[0] == quick
+
+        await until(moved)
+        _, lease = await cursor(registry)
+
+        async def extended() -> bool:
+            return (await cursor(registry))[1] > lease
+
+        await until(extended)
+        async with scratch(tmp_path, other) as second:
+            assert await second.journal._claim("slow") is None
+            slow.go_on.set()
+            await until(lambda: len(slow.heard) == 3)
+        assert (slow.heard, slow.cut, other.begun) == (["demo.quick", "demo.slow", "demo.last"], [], [])
+
+
+async def test_a_batch_ends_where_another_process_has_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "EXTENSIONS", 1500)
+    slow = Slow()
+    async with scratch(tmp_path, slow, journal=JournalConfig(batch=0.05)) as registry:
+        await change(registry, "demo.slow")
+        await until(lambda: slow.begun)
+        before = (await cursor(registry))[0]
+        await set_cursor(registry, owner="another", leased_until=now() + module.LEASE)
+        await until(lambda: slow.cut)
+        assert (slow.heard, (await cursor(registry))[0]) == ([], before)
+        slow.go_on.set()
+        await set_cursor(registry, leased_until=0)  # the other has died
+        await until(lambda: slow.heard)
+        assert slow.heard == ["demo.slow"]
+
+
+async def test_a_reader_that_hangs_over_one_event_is_free_for_other_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging, other = Slow(), Slow()
+    other.go_on.set()
+    async with scratch(tmp_path, hanging) as registry:
+        monkeypatch.setattr(module, "EXTENSIONS", 1500)
+        monkeypatch.setattr(module, "LONGEST_EVENT", 0.0)
+        await change(registry, "demo.slow")
+        await until(lambda: hanging.begun)
+        async with scratch(tmp_path, other):
+            await until(lambda: other.heard)
+            await until(lambda: hanging.cut)
+
+
+async def test_a_lease_given_by_a_clock_that_was_ahead_is_none(tmp_path: Path, listener: Listener) -> None:
+    async with scratch(tmp_path, listener) as registry:
+        await set_cursor(registry, owner="another", leased_until=now() + 100 * module.LEASE)
+        await change(registry, "demo.one")
+        assert await listener.wait(1) == ["demo.one"]
+        await set_cursor(registry, owner="another", leased_until=now() + module.LEASE)
+        assert await registry.journal._claim("listener") is None, "while a lease that may be one is honoured"
 
 
 # ---- many writers at once ----
