@@ -216,7 +216,7 @@ class JournalConfig(Section, frozen=True, kw_only=True):
     keep: Annotated[Duration, msgspec.Meta(description="How long events are kept.", ge=3600)] = 90 * 86400
     batch: Annotated[
         Duration,
-        msgspec.Meta(description="How long pulls are gathered before they are written; a crash loses as much."),
+        msgspec.Meta(description="How long pulls are gathered before they are written; a crash loses as much.", ge=1),
     ] = 2
 
 

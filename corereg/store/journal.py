@@ -145,7 +145,7 @@ class Journal:
 
     def __init__(self, database: Database, *, batch: float = 2.0, keep: int = 90 * 86400) -> None:
         self.database = database
-        self._batch = batch
+        self._batch = max(batch, SETTLE)  # 0, of a config made in Python, would keep a processor busy
         self._keep = keep
         self._gathered: Counter[Happening] = Counter()
         self._wake: dict[str, anyio.Event] = {}

@@ -289,6 +289,7 @@ def test_a_file_that_cannot_be_read_is_a_problem(tmp_path, monkeypatch):
         ),
         ("tokens.lifetime = 59", "1  tokens.lifetime must be at least 1m, got 59s"),
         ("tokens.leeway = '11m'", "1  tokens.leeway must be at most 10m, got 11m"),
+        ("journal.batch = 0", "1  journal.batch must be at least 1s, got 0s"),
         ("tokens.issuer = ''", "1  tokens.issuer cannot be empty"),
         ("protocol.manifest_limit = '4M'", f"1  protocol.manifest_limit {AMBIGUOUS}"),
         ("protocol.name_limit = 256", "1  protocol.name_limit must be from 1 to 255, got 256"),

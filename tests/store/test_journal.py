@@ -302,6 +302,11 @@ async def test_a_stop_closes_everything_though_the_background_failed(
         assert [event.kind for event in await again.journal.events()] == ["demo.refused"]
 
 
+async def test_no_batch_is_so_short_that_an_idle_process_looks_all_the_time(tmp_path: Path) -> None:
+    async with scratch(tmp_path, Listener(), journal=JournalConfig(batch=0)) as registry:
+        assert registry.journal._batch >= module.SETTLE
+
+
 async def test_pruning_waits_for_the_slowest_reader(tmp_path: Path, listener: Listener) -> None:
     async with scratch(tmp_path, listener) as registry:
         for number in range(5):
