@@ -19,6 +19,8 @@ from corereg.metrics import Metrics
 from corereg.tracing import OFF, Tracer
 
 if TYPE_CHECKING:  # for the types alone: what may go wrong is known without the library that does the work
+    import asyncio
+
     import sqlalchemy as sa
 
 Row = Sequence[Any]
@@ -199,16 +201,22 @@ class Database(ABC):
         """
 
 
-_open: ContextVar[object | None] = ContextVar("corereg_open_transaction", default=None)
+_open: ContextVar[tuple[Database, asyncio.Task[Any] | None] | None] = ContextVar(
+    "corereg_open_transaction", default=None
+)
+"""The database, and the task whose transaction it is: a task that is begun inside one inherits this, and not that."""
 
 
 @contextmanager
 def only_transaction(database: Database) -> Generator[None]:
     """Around a transaction: another one of the same database inside it would wait for itself for ever."""
-    if _open.get() is database:
+    from asyncio import current_task  # noqa: PLC0415 - as for sqlalchemy above
+
+    mine = (database, current_task())
+    if _open.get() == mine:
         message = "a transaction is open in this task already; use it instead of opening another"
         raise RuntimeError(message)
-    token = _open.set(database)
+    token = _open.set(mine)
     begun = time.perf_counter()
     try:
         if database.tracer.on:

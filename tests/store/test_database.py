@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,23 @@ async def test_a_cancelled_transaction_leaves_nothing_and_frees_the_lock(databas
     with anyio.fail_after(20):
         async with database.transaction() as tx:
             await tx.execute(INSERT, repository="b")
+
+
+async def test_a_task_that_is_begun_inside_a_transaction_has_its_own(database: Database) -> None:
+    async def later() -> None:
+        async with database.transaction() as tx:
+            await tx.execute(INSERT, repository="b")
+            with pytest.raises(RuntimeError, match="open in this task already"):
+                async with database.transaction():
+                    pass
+
+    async with database.transaction() as tx:
+        task = asyncio.create_task(later())
+        await anyio.lowlevel.checkpoint()  # it waits for its turn
+        await tx.execute(INSERT, repository="a")
+    with anyio.fail_after(20):
+        await task
+    assert await names(database) == ["a", "b"]
 
 
 async def test_a_transaction_in_a_transaction_is_a_mistake_not_a_deadlock(database: Database) -> None:
