@@ -36,7 +36,7 @@ from corereg.store.database import (
     only_transaction,
 )
 from corereg.store.recent import Recent
-from corereg.store.wal import OWN_SYNC, WriteAheadLog
+from corereg.store.wal import OWN_SYNC, WriteAheadLog, mend, unsynced
 
 LOCK_TIMEOUT = 30.0
 """Seconds a writer waits for another process's write transaction."""
@@ -74,15 +74,19 @@ class SQLiteDatabase(Database):
         self._recent: Recent | None = None
 
     async def open(self) -> None:
+        if self.path and OWN_SYNC and unsynced(self.path):
+            await anyio.to_thread.run_sync(mend, self.path)
         with self.told:
             self._raw_writer = self._connect()
             self._raw_reader = self._connect() if self.path else self._raw_writer
-            if self.path and OWN_SYNC:
-                self._wal = WriteAheadLog(self.path, self._connect())
             if self.path:
                 # Who reads waits for nobody, but for one who rebuilds the index after a third was killed: milliseconds.
                 self._raw_reader.execute(f"PRAGMA busy_timeout = {int(LOCK_TIMEOUT * 1000)}")
-                self._raw_reader.execute("SELECT 1 FROM sqlite_master").fetchall()  # from here on the index is there
+                self._raw_reader.execute(
+                    "SELECT 1 FROM sqlite_master"
+                ).fetchall()  # from here on log and index are there
+                if OWN_SYNC:
+                    self._wal = WriteAheadLog(self.path, self._connect())
                 self._recent = Recent.beside(self.path)
         self._writer = _wrap(self._raw_writer)
         self._reader = _wrap(self._raw_reader)
@@ -180,6 +184,8 @@ class SQLiteDatabase(Database):
 
     @asynccontextmanager
     async def transaction(self, *, durable: bool = True) -> AsyncGenerator[Transaction]:
+        if durable and self._wal is not None:
+            self._wal.check()
         with only_transaction(self):
             async with self._lock:
                 try:
