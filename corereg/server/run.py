@@ -7,7 +7,8 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from corereg.config import Config
+from corereg.config import Config, ConfigError
+from corereg.config.problems import problem
 from corereg.metrics import Board
 from corereg.registry import Registry
 from corereg.server.banner import Banner, headline, say, warnings
@@ -17,7 +18,7 @@ from corereg.server.sockets import listen, listen_each, raise_file_limit
 from corereg.server.tls import Certificate, certificate
 from corereg.server.worker import Work, server
 from corereg.server.workers import Workers, check_platform
-from corereg.store.engines import connect
+from corereg.store.engines import connect, in_memory
 from corereg.store.revisions import Version
 from corereg.store.schema import versions
 
@@ -102,8 +103,14 @@ def _several(
 
 
 def look(config: Config) -> None:
-    """What can be judged before anything is opened. Raises ServerError."""
+    """What can be judged before anything is opened. Raises ServerError and ConfigError."""
     check_platform(config.server.workers)
+    if config.server.workers > 1 and in_memory(config.database_url):
+        message = (
+            "database.url: each worker would have a sqlite::memory: of its own, with other users and keys; "
+            "set server.workers to 1, or give the path of a file"
+        )
+        raise ConfigError([problem(("database", "url"), message, config.origins)])
     server(config.server.kind)
     if not config.server.tls.self_signed:
         certificate(config)

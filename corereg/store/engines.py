@@ -20,8 +20,7 @@ def connect(url: str, options: DatabaseConfig | None = None) -> Database:
     """
     scheme, _, rest = url.partition(":")
     if scheme == "sqlite":
-        path = rest.removeprefix("///") if rest.startswith("////") else rest.removeprefix("//")
-        return SQLiteDatabase(Path(path) if path not in {"", "/", ":memory:"} else None)
+        return SQLiteDatabase(None if in_memory(url) else _path(rest))
     if scheme in {"postgresql", "postgres"}:
         try:
             return PostgresDatabase(make_url(f"postgresql:{rest}"), options)
@@ -33,3 +32,18 @@ def connect(url: str, options: DatabaseConfig | None = None) -> Database:
             raise DatabaseUnavailable(message) from None
     message = f"no database for {scheme!r}; use sqlite:/path/to/file or postgresql://user@host/name"
     raise DatabaseUnavailable(message)
+
+
+def in_memory(url: str) -> bool:
+    """Whether it is a database of one process, which ends with it: ``sqlite::memory:``."""
+    return url == "sqlite::memory:"
+
+
+def _path(rest: str) -> Path:
+    path = rest.removeprefix("///") if rest.startswith("////") else rest.removeprefix("//")
+    if path.strip("/ ") in {"", ".", ":memory:"}:
+        message = (
+            "sqlite: needs the path of a file, as in sqlite:/var/lib/corereg/corereg.db (sqlite::memory: keeps nothing)"
+        )
+        raise DatabaseUnavailable(message)
+    return Path(path)

@@ -245,6 +245,21 @@ def test_a_url_nobody_serves_is_told_with_its_place(corereg: Corereg, house: Pat
     assert result.stderr.startswith(f"Error: {said}")
 
 
+def test_a_database_in_memory_is_never_an_accident(corereg: Corereg, house: Path) -> None:
+    (house / "corereg.toml").write_text('plugins = ["storage_fs"]\n[database]\nurl = "sqlite:"\n')
+    result = corereg("config", "check")
+    assert result.exit_code == 9
+    assert result.stdout.startswith("corereg.toml:3  database.url: sqlite: needs the path of a file")
+    (house / "corereg.toml").write_text(
+        'plugins = ["storage_fs"]\n[database]\nurl = "sqlite::memory:"\n[server]\nworkers = 2\n'
+    )
+    result = corereg("config", "check")
+    assert result.exit_code == 9
+    assert result.stdout.startswith("corereg.toml:3  database.url: each worker would have a sqlite::memory: of its own")
+    assert corereg("serve", "--workers", "2").stderr.startswith("Error: corereg.toml:3  database.url: each worker")
+    assert corereg("serve", "--check-only", "--workers", "1").exit_code == 0
+
+
 def test_a_plugin_that_is_not_installed_is_told_with_its_place(corereg: Corereg, house: Path) -> None:
     (house / "corereg.toml").write_text('plugins = ["storage_f"]\n')
     said = corereg("serve", "--check-only").stderr

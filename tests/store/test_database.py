@@ -265,6 +265,16 @@ def test_a_database_nobody_knows() -> None:
         connect("mysql://localhost/registry")
 
 
+@pytest.mark.parametrize("url", ["sqlite:", "sqlite:/", "sqlite://", "sqlite:///", "sqlite:.", "sqlite:///:memory:"])
+def test_a_path_that_is_missing_is_no_database_in_memory(url: str) -> None:
+    with pytest.raises(DatabaseUnavailable, match="needs the path of a file"):
+        connect(url)
+
+
+def test_a_database_in_memory_is_asked_for_by_name() -> None:
+    assert connect("sqlite::memory:").describe() == "sqlite:in memory"
+
+
 @pytest.mark.parametrize("url", ["postgresql://me:secret@one:1,two:2/name", "postgresql://me:secret@one:x/name"])
 def test_a_url_that_cannot_be_read_is_not_quoted(url: str) -> None:
     with pytest.raises(DatabaseUnavailable, match=r"\?host=one,two") as caught:
