@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from corereg.cli.context import CommandContext
+from corereg.cli.context import NOT_FOUND, CommandContext, Failure
 from corereg.cli.table import table
 from corereg.cli.words import Words
 
-if TYPE_CHECKING:  # for the type alone: `corereg --help` loads no database
+if TYPE_CHECKING:  # for the types alone: `corereg --help` loads no database
+    from corereg.store.database import Database
     from corereg.store.revisions import Version
 
 
@@ -80,6 +81,7 @@ def check(place: CommandContext) -> None:
     async def work() -> list[Finding]:
         config = place.config
         registry = Registry(config)
+        _there(registry.database)
         await registry.database.open()
         try:
             return await inspect(registry.database, registry.schemas, config.database, config.server.workers)
@@ -94,6 +96,15 @@ def check(place: CommandContext) -> None:
         click.echo(f"! {each.subject}: {each.problem}", err=True)
     if problems:
         raise click.exceptions.Exit(PROBLEMS)
+
+
+def _there(database: Database) -> None:
+    """Who only looks makes no database. Raises Failure."""
+    from corereg.store.engines import is_new
+
+    if is_new(database):
+        message = f"There is no database {database.describe()} yet; corereg serve makes it."
+        raise Failure(message, NOT_FOUND)
 
 
 @db.command()
@@ -114,6 +125,7 @@ def move(place: CommandContext, target: str) -> None:
     async def work() -> tuple[str, list[Moved]]:
         registry = Registry(place.config)
         source, other = registry.database, connect(target, place.config.database)
+        _there(source)
         await source.open()
         try:
             await other.open()

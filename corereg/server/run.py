@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
-from pathlib import Path
 
 from corereg.config import Config, ConfigError
 from corereg.config.problems import problem
@@ -18,7 +17,7 @@ from corereg.server.sockets import listen, listen_each, raise_file_limit
 from corereg.server.tls import Certificate, certificate
 from corereg.server.worker import Work, server
 from corereg.server.workers import Workers, check_platform
-from corereg.store.engines import connect, in_memory
+from corereg.store.engines import connect, in_memory, is_new
 from corereg.store.revisions import Version
 from corereg.store.schema import versions
 
@@ -142,7 +141,7 @@ def _state(version: Version) -> str:
 
 async def stand(registry: Registry) -> Sequence[Version]:
     """Where the tables of core and plugins stand. A SQLite file that is not there yet is not made."""
-    if not _is_new(registry.config.database_url):
+    if not is_new(registry.database):
         return await registry.schema_versions()
     empty = connect("sqlite::memory:")
     await empty.open()
@@ -150,8 +149,3 @@ async def stand(registry: Registry) -> Sequence[Version]:
         return await versions(empty, registry.schemas)
     finally:
         await empty.close()
-
-
-def _is_new(url: str) -> bool:
-    scheme, _, path = url.partition(":")
-    return scheme == "sqlite" and not Path(path).exists()

@@ -39,6 +39,11 @@ def in_memory(url: str) -> bool:
     return url == "sqlite::memory:"
 
 
+def is_new(database: Database) -> bool:
+    """Whether opening it would make it: a SQLite file that is not there yet, or one in memory."""
+    return isinstance(database, SQLiteDatabase) and (database.path is None or not database.path.exists())
+
+
 def _path(rest: str) -> Path:
     path = rest.removeprefix("///") if rest.startswith("////") else rest.removeprefix("//")
     if path.strip("/ ") in {"", ".", ":memory:"}:

@@ -345,6 +345,18 @@ def test_db_current_looks_and_upgrade_does(corereg: Corereg, house: Path, corere
     assert corereg("db", "current").stdout.splitlines()[1].split() == ["core", newest, newest, "current"]
 
 
+def test_db_check_and_move_make_no_database(corereg: Corereg, house: Path, corereg_database: str | None) -> None:
+    if corereg_database is not None:
+        pytest.skip("what --corereg-database makes is there")
+    (house / "corereg-data").mkdir()
+    for words in (("db", "check"), ("db", "move", f"sqlite:{house / 'new.db'}")):
+        result = corereg(*words)
+        assert result.exit_code == 3
+        assert "There is no database sqlite:" in result.stderr
+        assert not list((house / "corereg-data").iterdir())
+        assert not (house / "new.db").exists()
+
+
 def test_keys(corereg: Corereg) -> None:
     def keys() -> list[list[str]]:
         return [line.split(maxsplit=4) for line in corereg("keys", "list").stdout.splitlines()[1:]]
