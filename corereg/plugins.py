@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
@@ -24,7 +24,7 @@ import pluggy
 
 from corereg import hookspecs
 from corereg.access import Grant, Identity, Namespace, Refusal, limited
-from corereg.config import decode_table
+from corereg.config import ConfigError, decode_table
 from corereg.config.problems import nearest
 from corereg.events import Event, Operation
 from corereg.findings import Check
@@ -37,6 +37,8 @@ if TYPE_CHECKING:  # for the types alone: `corereg --help` must not wait for a d
     from corereg.store.jobs import Job
     from corereg.store.schema import Schema
     from corereg.store.settings import Setting
+
+Noun = TypeVar("Noun")
 
 log = logging.getLogger(__name__)
 
@@ -108,17 +110,38 @@ def _enable(
     if inspect.isclass(target):
         kind = getattr(target, "Settings", None)
         if kind is not None:
-            settings = decode_table(name, tables.get(name, {}), kind)
-        try:
-            make: Callable[..., Any] = target
-            target = make() if kind is None else make(settings)
-        except (TypeError, ValueError, OSError) as error:
-            message = f"plugin {name!r} could not be made: {error}"
-            raise PluginError(message) from error
+            settings = _decoded(name, kind, tables)
+        target = _made(name, target, settings)
     elif isinstance(target, ModuleType) and hasattr(target, "Settings"):
-        settings = decode_table(name, tables.get(name, {}), target.Settings)
+        settings = _decoded(name, target.Settings, tables)
         target.settings = settings  # type: ignore[attr-defined]  # where a policy's file reads them
     return Enabled(name, target, settings)
+
+
+def _decoded(name: str, kind: Any, tables: Mapping[str, Mapping[str, Any]]) -> msgspec.Struct:
+    if not (inspect.isclass(kind) and issubclass(kind, msgspec.Struct)):
+        message = f"plugin {name!r}: its `Settings` is no msgspec.Struct; write `class Settings(msgspec.Struct)`"
+        raise PluginError(message)
+    try:
+        return decode_table(name, tables.get(name, {}), kind)
+    except ConfigError:
+        raise
+    except Exception as error:
+        message = f"plugin {name!r}: its `Settings` cannot be read: {type(error).__name__}: {error}"
+        raise PluginError(message) from error
+
+
+def _made(name: str, make: Callable[..., Any], settings: msgspec.Struct | None) -> Any:
+    try:
+        return make() if settings is None else make(settings)
+    except (ConfigError, PluginError):
+        raise
+    except (TypeError, ValueError, OSError) as error:
+        message = f"plugin {name!r} could not be made: {error}"
+        raise PluginError(message) from error
+    except (Exception, SystemExit) as error:
+        message = f"plugin {name!r} could not be made: {type(error).__name__}: {error}"
+        raise PluginError(message) from error
 
 
 def _offered() -> Mapping[str, Sequence[EntryPoint]]:
@@ -160,7 +183,7 @@ def _from_entry_point(name: str, offered: Mapping[str, Sequence[EntryPoint]]) ->
             raise PluginError(message)
     try:
         return entry.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         message = f"plugin {name!r} ({entry.value}) cannot be imported: {type(error).__name__}: {error}"
         raise PluginError(message) from error
 
@@ -175,7 +198,7 @@ def _from_file(path: Path) -> tuple[str, ModuleType]:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         message = f"plugin file {path} cannot be run: {type(error).__name__}: {error}"
         raise PluginError(message) from error
     return name, module
@@ -239,6 +262,11 @@ class Plugins:
         namespace = _at_boot(each.name, "provide_hooks", offered)
         if namespace is None:
             return
+        if not isinstance(namespace, ModuleType | type):
+            message = (
+                f"plugin {each.name!r}, hook 'provide_hooks': it must return a class or module, not {_name(namespace)}"
+            )
+            raise PluginError(message)
         known = {*HOOKS, *(hook for other in self.owned.values() for hook in specified(other))}
         twice = known & set(specified(namespace))
         if twice:
@@ -310,15 +338,19 @@ class Plugins:
 
     def storage(self, url: str) -> Storage:
         for name, ask in self._asks["provide_storage"]:
-            storage = _at_boot(name, "provide_storage", ask, url)
+            storage: Storage | None = _noun(Storage, name, "provide_storage", ask, url)
             if storage is not None:
-                return storage  # type: ignore[no-any-return]  # by the hook's specification
+                return storage
         known = ", ".join(self.implementers("provide_storage")) or "none"
         message = f"no enabled plugin serves the storage {url.partition(':')[0]!r}; storage plugins enabled: {known}"
         raise PluginError(message)
 
     def schemas(self) -> list[Schema]:
-        found = [_at_boot(name, "provide_schema", ask) for name, ask in self._asks["provide_schema"]]
+        from corereg.store.schema import Schema  # noqa: PLC0415 - `corereg --help` waits for no database driver
+
+        found: list[Schema | None] = [
+            _noun(Schema, name, "provide_schema", ask) for name, ask in self._asks["provide_schema"]
+        ]
         schemas = [each for each in found if each is not None]
         names = [each.name for each in schemas]
         for name in names:
@@ -332,15 +364,17 @@ class Plugins:
         return [
             (name, route)
             for name, ask in self._asks["provide_routes"]
-            for route in _at_boot(name, "provide_routes", ask, registry) or ()
+            for route in _nouns(Route, name, "provide_routes", ask, registry)
         ]
 
     def settings(self) -> list[Setting[Any]]:
         """Every declared setting."""
+        from corereg.store.settings import Setting  # noqa: PLC0415 - `corereg --help` waits for no database driver
+
         found: dict[str, str] = {}
         declared = []
         for name, ask in self._asks["provide_settings"]:
-            for setting in _at_boot(name, "provide_settings", ask) or ():
+            for setting in _nouns(Setting, name, "provide_settings", ask):
                 if setting.name in found:
                     message = f"plugins {found[setting.name]!r} and {name!r} both declare a setting {setting.name!r}"
                     raise PluginError(message)
@@ -350,10 +384,12 @@ class Plugins:
 
     def jobs(self, registry: Any) -> list[tuple[str, Job]]:
         """Every declared job with the name of its plugin."""
+        from corereg.store.jobs import Job  # noqa: PLC0415 - `corereg --help` waits for no database driver
+
         return [
             (name, job)
             for name, ask in self._asks["provide_jobs"]
-            for job in _at_boot(name, "provide_jobs", ask, registry) or ()
+            for job in _nouns(Job, name, "provide_jobs", ask, registry)
         ]
 
     def checks(self, registry: Any) -> list[tuple[str, Check]]:
@@ -361,13 +397,13 @@ class Plugins:
         return [
             (name, check)
             for name, ask in self._asks["provide_checks"]
-            for check in _at_boot(name, "provide_checks", ask, registry) or ()
+            for check in _nouns(Check, name, "provide_checks", ask, registry)
         ]
 
     def commands(self) -> list[click.Command]:
         found: dict[str, tuple[str, click.Command]] = {}
         for name, ask in self._asks["provide_commands"]:
-            for command in _at_boot(name, "provide_commands", ask) or ():
+            for command in _nouns(click.Command, name, "provide_commands", ask):
                 if command.name in found:
                     message = f"plugins {found[command.name][0]!r} and {name!r} both bring a command {command.name!r}"
                     raise PluginError(message)
@@ -375,8 +411,11 @@ class Plugins:
         return [command for _, command in found.values()]
 
     def lifespans(self, registry: Any) -> list[AbstractAsyncContextManager[None]]:
-        found = [_at_boot(name, "lifespan", ask, registry) for name, ask in self._asks["lifespan"]]
-        return [each for each in found if each is not None]
+        found = [
+            (name, _noun(AbstractAsyncContextManager, name, "lifespan", ask, registry))
+            for name, ask in self._asks["lifespan"]
+        ]
+        return [Lifespan(name, each) for name, each in found if each is not None]
 
     # ---- verbs, for each request ----
 
@@ -468,12 +507,73 @@ def _adapted(function: Callable[..., Any], offered: Sequence[str], taken: Sequen
     return call
 
 
+class Lifespan(AbstractAsyncContextManager[None]):
+    """A plugin's `lifespan`, which names the plugin when it fails to begin."""
+
+    def __init__(self, plugin: str, inner: AbstractAsyncContextManager[Any]) -> None:
+        self._plugin = plugin
+        self._inner = inner
+
+    async def __aenter__(self) -> None:
+        """Let the plugin begin. Raises PluginError; what has a sentence of its own is not changed."""
+        try:
+            await self._inner.__aenter__()
+        except (ConfigError, PluginError, DatabaseError):
+            raise
+        except (Exception, SystemExit) as error:
+            raise _broken(self._plugin, "lifespan", error) from error
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        """Let the plugin end."""
+        return await self._inner.__aexit__(kind, error, trace)
+
+
+def _noun(kind: type[Any], plugin: str, hook: str, ask: Callable[..., Any], *arguments: Any) -> Any:
+    """What a plugin gives, if it gives anything. Raises PluginError when that is something else."""
+    answer = _at_boot(plugin, hook, ask, *arguments)
+    if answer is None or isinstance(answer, kind):
+        return answer
+    word = "an @asynccontextmanager" if kind is AbstractAsyncContextManager else f"a {_of(kind)}"
+    message = f"plugin {plugin!r}, hook {hook!r}: it must return {word} or None, not {_name(answer)}"
+    raise PluginError(message)
+
+
+def _nouns(kind: type[Noun], plugin: str, hook: str, ask: Callable[..., Any], *arguments: Any) -> list[Noun]:
+    """As `_noun`, where a hook gives many."""
+    answer = _at_boot(plugin, hook, ask, *arguments)
+    if answer is None:
+        return []
+    if not isinstance(answer, Iterable):
+        message = f"plugin {plugin!r}, hook {hook!r}: it must return a list of {_of(kind)} or None, not {_name(answer)}"
+        raise PluginError(message)
+    given: list[Any] = _at_boot(plugin, hook, list, answer)  # a generator runs only now
+    for each in given:
+        if not isinstance(each, kind):
+            message = f"plugin {plugin!r}, hook {hook!r}: it must give {_of(kind)} only, not {_name(each)}"
+            raise PluginError(message)
+    return given
+
+
+def _of(kind: type[Any]) -> str:
+    return f"click.{kind.__name__}" if kind is click.Command else f"corereg.{kind.__name__}"
+
+
+def _name(value: object) -> str:
+    """What a value is; not the value itself, which may be long, or secret."""
+    return type(value).__name__
+
+
 def _at_boot(plugin: str, hook: str, ask: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return ask(*arguments)
-    except Exception as error:
-        message = f"plugin {plugin!r}, hook {hook!r} failed: {type(error).__name__}: {error}"
-        raise PluginError(message) from error
+    except (Exception, SystemExit) as error:
+        raise _broken(plugin, hook, error) from error
+
+
+def _broken(plugin: str, hook: str, error: BaseException) -> PluginError:
+    return PluginError(f"plugin {plugin!r}, hook {hook!r} failed: {type(error).__name__}: {error}")
 
 
 def _failed(plugin: str, hook: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
@@ -286,10 +286,14 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         plugins(str(tmp_path / "golden.py"))
 
 
-def test_a_file_that_breaks_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [("import nowhere_to_be_found\n", "ModuleNotFoundError"), ("raise SystemExit('boo')\n", "SystemExit: boo")],
+)
+def test_a_file_that_breaks_is_named(tmp_path: Path, text: str, error: str) -> None:
     policy = tmp_path / "golden.py"
-    policy.write_text("import nowhere_to_be_found\n")
-    with pytest.raises(PluginError, match=r"golden\.py cannot be run: ModuleNotFoundError"):
+    policy.write_text(text)
+    with pytest.raises(PluginError, match=rf"golden\.py cannot be run: {error}"):
         plugins(str(policy))
 
 
@@ -339,6 +343,86 @@ def test_a_boot_hook_that_fails_is_named() -> None:
 
     with pytest.raises(PluginError, match="plugin 'bucket', hook 'provide_storage' failed: OSError: no such bucket"):
         plugins(named("bucket", provide_storage=provide_storage)).storage("s3://x")
+
+
+GIVEN = {
+    "provide_hooks": (5, "it must return a class or module, not int"),
+    "provide_storage": ("x", "it must return a corereg.Storage or None, not str"),
+    "provide_schema": ("x", "it must return a corereg.Schema or None, not str"),
+    "provide_settings": (["x"], "it must give corereg.Setting only, not str"),
+    "provide_routes": (5, "it must return a list of corereg.Route or None, not int"),
+    "provide_jobs": (7, "it must return a list of corereg.Job or None, not int"),
+    "provide_checks": (["x"], "it must give corereg.Check only, not str"),
+    "provide_commands": (["x"], "it must give click.Command only, not str"),
+    "lifespan": (5, "it must return an @asynccontextmanager or None, not int"),
+}
+ASKED = {
+    "provide_storage": lambda house: house.storage("x:"),
+    "provide_schema": Plugins.schemas,
+    "provide_settings": Plugins.settings,
+    "provide_routes": lambda house: house.routes(None),
+    "provide_jobs": lambda house: house.jobs(None),
+    "provide_checks": lambda house: house.checks(None),
+    "provide_commands": Plugins.commands,
+    "lifespan": lambda house: house.lifespans(None),
+}
+
+
+@pytest.mark.parametrize("hook", GIVEN)
+def test_what_a_hook_must_not_give_is_named(hook: str) -> None:
+    given, said = GIVEN[hook]
+    with pytest.raises(PluginError) as caught:  # noqa: PT012 - some are asked at once, the others by name
+        house = plugins(named("odd", **{hook: lambda: given}))
+        ASKED[hook](house)
+    assert str(caught.value) == f"plugin 'odd', hook {hook!r}: {said}"
+
+
+def test_a_hook_may_give_what_it_makes_on_the_way() -> None:
+    def provide_commands() -> Iterator[click.Command]:
+        yield click.Command("one")
+        raise SystemExit("boo")  # whatever ends it
+
+    with pytest.raises(PluginError, match=r"plugin 'late', hook 'provide_commands' failed: SystemExit: boo"):
+        plugins(named("late", provide_commands=provide_commands)).commands()
+
+
+async def test_a_lifespan_that_fails_is_named(tmp_path: Path) -> None:
+    left = []
+
+    @asynccontextmanager
+    async def sound(registry: Registry) -> AsyncIterator[None]:
+        yield
+        left.append("sound")
+
+    @asynccontextmanager
+    async def broken(registry: Registry) -> AsyncIterator[None]:
+        raise ZeroDivisionError("boom")
+        yield
+
+    registry = Registry(
+        Config(data=tmp_path), ["storage_fs", named("one", lifespan=sound), named("two", lifespan=broken)]
+    )
+    with pytest.raises(PluginError, match=r"^plugin 'two', hook 'lifespan' failed: ZeroDivisionError: boom$"):
+        await registry.open()
+    assert left == ["sound"]
+
+
+def test_settings_that_are_no_struct() -> None:
+    class Odd:
+        class Settings:
+            pass
+
+    with pytest.raises(PluginError, match=r"plugin 'odd': its `Settings` is no msgspec\.Struct"):
+        plugins(Odd)
+
+
+def test_a_class_that_fails_is_named() -> None:
+    class Odd:
+        def __init__(self) -> None:
+            raise SystemExit("boo")
+
+    with pytest.raises(PluginError, match=r"plugin 'odd' could not be made: SystemExit: boo"):
+        plugins(Odd)
 
 
 def test_a_storage_nobody_serves() -> None:

@@ -13,7 +13,7 @@ from unittest.mock import MagicMock
 import pytest
 
 import corereg_management
-from corereg import Registry, hookimpl
+from corereg import Registry, Storage, hookimpl
 
 ROWS: list[dict[str, Any]] = tomllib.loads(
     Path(corereg_management.__file__).with_name("operations.toml").read_text(encoding="utf-8")
@@ -26,7 +26,7 @@ class NoStorage:
 
     @hookimpl
     def provide_storage(self, url: str) -> Any:
-        return MagicMock()
+        return type("Nowhere", (Storage,), {name: MagicMock() for name in Storage.__abstractmethods__})()
 
 
 def shape(method: str, path: str) -> tuple[str, str]:
