@@ -1,16 +1,21 @@
-"""Adopted content in the lists, the statistics and the quotas of the plugins, as if it had been pushed."""
+"""Adopted content in the lists, the statistics and the quotas of the plugins, as if it had been pushed; a backup of a
+registry that is read-only.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from corereg import Registry, asgi
 from corereg.care.adopt import Adopted, AdoptOptions
 from corereg.care.adopt import adopt as take_over
+from corereg.care.backup import create
 from corereg.config import Config
 from corereg.plugins import default_names
+from corereg.store.schema import collector_holds
 from corereg.store.work import Silent
 from corereg.testing.client import Credentials, RegistryClient, expect
 
@@ -84,3 +89,29 @@ async def test_lists_statistics_and_quotas_say_what_was_adopted(
             "library": sum(stored[each] for each in alone),
             "team": sum(stored[each] for each in others),
         }
+
+
+async def test_a_registry_that_is_read_only_starts_and_is_backed_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COREREG_ADMIN_PASSWORD", PASSWORD)
+    config = Config(data=tmp_path)
+    async with (
+        Registry(config, plugins=default_names()) as registry,
+        RegistryClient(app=asgi(registry), credentials=Credentials("admin", PASSWORD), sign_in="basic") as client,
+    ):
+        await client.push_image("library/app", "1")
+        answer = await client.request(
+            "PUT",
+            "/api/v2.0/configurations",
+            headers={"Content-Type": "application/json"},
+            content=b'{"read_only": true}',
+        )
+        expect(answer, 200)
+        async with registry.database.transaction() as tx:  # as if the last start had counted nothing
+            await tx.execute(sa.text("UPDATE quotas_counters SET used = used + 1"))
+            await tx.execute(sa.text("DELETE FROM quotas_marks"))
+    async with Registry(config, plugins=default_names()) as registry:
+        made = await create(registry.house, registry.session(), registry.schemas, tmp_path / "backup", Silent())
+        assert made.blobs
+        assert not await registry.database.rows(sa.select(collector_holds))

@@ -27,7 +27,7 @@ from corereg import (
 )
 from corereg_accounts.names import LONGEST, key_of, problem_of
 from corereg_accounts.schema import groups, members
-from corereg_accounts.users import LARGEST_ID, User
+from corereg_accounts.users import LARGEST_ID, SIGNING_IN, User
 
 PREFIX = "group:"
 LONGEST_DN = 1024
@@ -216,7 +216,8 @@ class Groups:
         wanted = set(wanted)
         if {row[0] for row in await self.database.rows(others)} == wanted:
             return
-        details = {"subject": user.subject, "name": user.name, "groups": [f"{PREFIX}{each}" for each in sorted(wanted)]}
+        details: dict[str, Any] = {"subject": user.subject, "name": user.name, SIGNING_IN: True}
+        details["groups"] = [f"{PREFIX}{each}" for each in sorted(wanted)]
         async with session.change(session.operation("user.update", details=details)) as change:
             before = {row[0] for row in await change.tx.rows(others)}
             for group_id in sorted(before - wanted):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +24,8 @@ SOURCE = "accounts"
 CREDENTIAL = "credential"
 """The attribute of an identity that says what proved it, where that was no password: one of the three below."""
 SECRET, SESSION, TOKEN = "secret", "session", "token"
+SIGNING_IN = "signing_in"
+"""The detail of an operation that is part of somebody's sign-in: policies that refuse changes may let it be."""
 PREFIX = "user:"
 LARGEST_ID = 2**63 - 1
 CREATE, UPDATE, DELETE = (Action("user", word) for word in ("create", "update", "delete"))
@@ -223,7 +225,7 @@ class Users:
         name, at = fields["name"], now()
         details = {"name": name, "administrator": fields["administrator"]}
         if "source" in fields:
-            details["source"] = fields["source"]
+            details |= {"source": fields["source"], SIGNING_IN: True}
         insert = self.database.insert(users).values(
             **{key: int(value) if isinstance(value, bool) else value for key, value in fields.items()},
             name_key=key_of(name),
@@ -276,7 +278,7 @@ class Users:
 
     async def set_vouched(self, session: Session, user: User, *, administrator: bool) -> None:
         """Keep what the plugin that vouches for a user says of them."""
-        async with self._change(session, "user.update", user, None) as change:
+        async with self._change(session, "user.update", user, None, {SIGNING_IN: True}) as change:
             await self._write(change, user, vouched_administrator=int(administrator))
             change.details["vouched_administrator"] = administrator
             change.rights_changed(user.subject)
@@ -305,8 +307,10 @@ class Users:
             change.revoke(user.subject)
 
     @asynccontextmanager
-    async def _change(self, session: Session, kind: str, user: User, needs: Action | None) -> AsyncGenerator[Change]:
-        operation = session.operation(kind, details={"name": user.name, "subject": user.subject})
+    async def _change(
+        self, session: Session, kind: str, user: User, needs: Action | None, more: Mapping[str, Any] = {}
+    ) -> AsyncGenerator[Change]:
+        operation = session.operation(kind, details={"name": user.name, "subject": user.subject, **more})
         async with session.change(operation, needs=needs) as change:
             yield change
 

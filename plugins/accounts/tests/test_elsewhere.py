@@ -10,7 +10,8 @@ import httpx2
 import msgspec
 import pytest
 
-from corereg import Identity, Registry, Unauthorized, hookimpl
+from corereg import Identity, OCIError, Operation, Refusal, Registry, Unauthorized, hookimpl
+from corereg_accounts.groups import Groups, Kind
 from corereg_accounts.users import User, Users
 
 pytestmark = pytest.mark.anyio
@@ -87,6 +88,31 @@ async def test_a_user_is_made_at_the_first_sign_in(
     assert await who(registry) == identity
     events = [each for each in await registry.journal.events() if each.kind == "user.create"]
     assert [(each.actor, each.details["source"]) for each in events[1:]] == [("dora", "directory")]
+
+
+class Frozen:
+    """Lets nothing happen but what is part of a sign-in, as a registry that is read-only."""
+
+    name = "frozen"
+    on = False
+
+    @hookimpl
+    async def admit(self, operation: Operation) -> Refusal | None:
+        return Refusal("not now") if self.on and operation.details.get("signing_in") is not True else None
+
+
+async def test_a_sign_in_can_be_told_from_other_changes(make_registry: Make, directory: Directory) -> None:
+    frozen = Frozen()
+    async with make_registry(directory, frozen) as registry:
+        group = await Groups(registry.database).create(registry.session(), Kind.LDAP, "ops", "cn=ops,dc=example")
+        frozen.on = True
+        directory.attributes["groups"] = ["cn=ops,dc=example"]
+        directory.administrator = True
+        identity = await who(registry)
+        assert identity.groups == (group.subject,)
+        assert identity.administrator
+        with pytest.raises(OCIError, match="not now"):
+            await Groups(registry.database).create(registry.session(), Kind.LDAP, "dev", "cn=dev,dc=example")
 
 
 async def test_many_sign_ins_at_once_make_one_user(nodes: tuple[Registry, Registry], users: Users) -> None:

@@ -19,8 +19,14 @@ LONGEST = 30 * 24 * 60
 """Minutes a token may live: it cannot be called back while nothing about its owner changes."""
 LONGEST_BANNER = 8192
 
-ALLOWED = frozenset({"configuration.update", "keys.rotate"})
-"""Changes that a read-only registry makes: the switch back, and keys that would otherwise grow too old."""
+ALLOWED = frozenset({"configuration.update", "keys.rotate", "collection.hold", "collection.release", "quota.reconcile"})
+"""Changes that a read-only registry makes: the switch back, keys that would otherwise grow too old, the collector kept
+away for a backup, and counters that follow what is there.
+"""
+BY_ITSELF = frozenset({"user.create", "project.create", "member.rename", "member.delete"})
+"""Changes that the registry makes by itself: at its first start, and after users were renamed or deleted."""
+SIGNING_IN = "signing_in"
+"""The detail by which `accounts` says that a change is part of a sign-in."""
 
 SENTENCE = "The system is in read only mode. Any modification is prohibited."
 
@@ -78,12 +84,13 @@ def _check_minutes(minutes: int) -> None:
 def refusal_of(operation: Operation) -> Refusal | None:
     """Whether a registry that is read-only refuses the operation.
 
-    Pulls go on, and so do sessions: whoever may switch it back has to sign in. So does what signing in makes, which the
-    registry does by itself: a user who was seen for the first time.
+    Pulls go on, and so do sessions: whoever may switch it back has to sign in. So does what signing in makes: a user
+    who was seen for the first time, and the groups that another plugin vouches for.
     """
     kind = operation.kind
-    by_itself = kind == "user.create" and operation.identity == SYSTEM
-    if kind.endswith(".pull") or kind.startswith("session.") or kind in ALLOWED or by_itself:
+    if kind.endswith(".pull") or kind.startswith("session.") or kind in ALLOWED:
+        return None
+    if operation.details.get(SIGNING_IN) is True or (kind in BY_ITSELF and operation.identity == SYSTEM):
         return None
     return Refusal(SENTENCE)
 

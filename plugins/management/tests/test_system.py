@@ -9,9 +9,10 @@ import anyio
 import msgspec
 import pytest
 
-from corereg import Config, Setting, StorageUnavailable, hookimpl
+from corereg import SYSTEM, Config, Identity, Operation, Setting, StorageUnavailable, hookimpl
 from corereg.testing.client import Credentials, RegistryClient, expect
 from corereg.testing.registry import may
+from corereg_management.switches import refusal_of
 
 pytestmark = pytest.mark.anyio
 
@@ -304,6 +305,31 @@ async def test_a_read_only_registry_changes_nothing_and_can_be_switched_back(api
 async def test_keys_are_renewed_though_it_is_read_only(api) -> None:
     await api.call("PUT", "/configurations", 200, {"read_only": True})
     await api.registry.rotate_keys()
+
+
+async def test_the_collector_is_kept_away_though_it_is_read_only(api) -> None:
+    await api.call("PUT", "/configurations", 200, {"read_only": True})
+    session = api.registry.session()
+    await session.hold_collection("backup", 60)
+    await session.release_collection("backup")
+
+
+@pytest.mark.parametrize("kind", ["user.create", "user.update"])
+def test_who_signs_in_is_made_known_though_it_is_read_only(kind: str) -> None:
+    dora = Identity(name="dora", subject="directory:dora", source="directory")
+    assert refusal_of(Operation(kind=kind, identity=dora)) is not None
+    assert refusal_of(Operation(kind=kind, identity=dora, details={"signing_in": True})) is None
+
+
+@pytest.mark.parametrize("kind", ["user.create", "project.create", "member.rename", "member.delete"])
+def test_what_the_registry_does_by_itself_goes_on(kind: str) -> None:
+    assert refusal_of(Operation(kind=kind, identity=SYSTEM)) is None
+    assert refusal_of(Operation(kind=kind, identity=Identity(name="dora", subject="user:2"))) is not None
+
+
+@pytest.mark.parametrize("kind", ["blob.collect", "trash.empty", "tag.delete", "fsck.repair", "manifest.push"])
+def test_what_would_be_gone_is_kept_from_the_registry_itself_too(kind: str) -> None:
+    assert refusal_of(Operation(kind=kind, identity=SYSTEM)) is not None
 
 
 # ---- tokens ----
