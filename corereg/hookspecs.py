@@ -311,7 +311,9 @@ async def admit(operation: Operation) -> Refusal | None:
 async def commit(operation: Operation, tx: Transaction) -> Refusal | None:
     """Count or refuse an operation inside its own transaction.
 
-    Asked: for each change, after it was written and before it is committed; use `tx` alone, nothing slow.
+    Asked: for each change, after it was written and before it is committed; use `tx` alone, nothing slow: others wait.
+    What all plugins do about one operation ends after 30 seconds; the change is rolled back, the client hears 503, and
+    the log names the plugin.
     Order: the first refusal rolls everything back.
     None: no objection.
     Raises: anything rolls back and refuses; logged.

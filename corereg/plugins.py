@@ -29,7 +29,7 @@ from corereg.config.problems import nearest
 from corereg.events import Event, Operation
 from corereg.findings import Check
 from corereg.messages import Request, Route
-from corereg.oci.errors import OCIError, Unauthorized
+from corereg.oci.errors import OCIError, Unauthorized, Unavailable
 from corereg.store.database import DatabaseError, Transaction
 from corereg.store.storage import Storage
 
@@ -41,6 +41,9 @@ if TYPE_CHECKING:  # for the types alone: `corereg --help` must not wait for a d
 Noun = TypeVar("Noun")
 
 log = logging.getLogger(__name__)
+
+COMMIT_DEADLINE = 30.0
+"""Seconds the `commit` hooks may take over one operation: every other writer waits for them, and not for longer."""
 
 GROUP = "corereg"
 FIRST_PARTY = "corereg-"
@@ -484,10 +487,22 @@ class Plugins:
         return bool(self._admit)
 
     async def commit(self, operation: Operation, tx: Transaction) -> Refusal | None:
-        for name, ask in self._commit:
-            refusal = await _or_refuse(name, "commit", ask, operation, tx)
-            if refusal is not None:
-                return refusal
+        if not self._commit:
+            return None
+        import asyncio  # noqa: PLC0415 - `corereg --help` needs no event loop
+
+        asked = ""
+        try:
+            async with asyncio.timeout(COMMIT_DEADLINE):  # half of what anyio's costs, for each change
+                for name, ask in self._commit:
+                    asked = name
+                    refusal = await _or_refuse(name, "commit", ask, operation, tx)
+                    if refusal is not None:
+                        return refusal
+        except TimeoutError as error:
+            log.exception("plugin %s did not end in commit within %g s; rolled back", asked, COMMIT_DEADLINE)
+            message = "a rule of this registry took too long, so nothing was changed; try again soon"
+            raise Unavailable(message) from error
         return None
 
     def observers(self) -> dict[str, Callable[[Event], Any]]:

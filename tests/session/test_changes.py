@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from corereg import Operation, Refusal, Transaction, hookimpl
+from corereg import plugins as module
+from corereg.oci.errors import Unavailable
 from corereg.session import Refused
 from corereg.testing.registry import scratch
 
@@ -53,3 +56,32 @@ async def test_what_happened_beside_a_refusal_is_told_though_the_transaction_is_
         (event,) = await registry.journal.events()
         assert (event.kind, event.repository, event.count) == ("thing.refused", "a/b", 3)
         assert event.details == {"used": 7, "namespace": "a"}
+
+
+class Hangs:
+    """Never comes back from `commit` over one kind of operation."""
+
+    name = "hangs"
+
+    @hookimpl
+    async def commit(self, operation: Operation, tx: Transaction) -> None:
+        if operation.kind == "thing.hang":
+            await anyio.sleep_forever()
+
+
+async def test_a_commit_hook_that_hangs_stops_nobody_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "COMMIT_DEADLINE", 0.05)
+    async with scratch(tmp_path, Listens(), Hangs()) as registry:
+        session = registry.session()
+        with anyio.fail_after(20):
+            with pytest.raises(Unavailable) as caught:
+                async with session.change(session.operation("thing.hang")):
+                    pass
+            monkeypatch.undo()
+            async with session.change(session.operation("thing.create")):
+                pass
+        assert "hangs" not in caught.value.message, "which plugin it is is for the log"
+        assert "plugin hangs did not end in commit" in caplog.text
+        assert [event.kind for event in await registry.journal.events()] == ["thing.create"]
