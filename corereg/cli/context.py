@@ -109,11 +109,28 @@ class told:  # noqa: N801 - reads as a word: with told()
             return
         if isinstance(error, KeyboardInterrupt):
             sys.exit(INTERRUPTED)
+        if isinstance(error, BrokenPipeError):
+            return  # whoever reads has read enough: click ends without a word
+        if isinstance(error, OSError) and _printed(error):
+            raise unprintable(error) from error
         from corereg.server.failure import sentence
 
         message = sentence(error)
         if message is not None:
             raise Failure(message, _status(error)) from error
+
+
+def _printed(error: OSError) -> bool:
+    """Whether it was printing that failed: such an error names no file."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__") == click.utils.__name__
+
+
+def unprintable(error: OSError) -> Failure:
+    """What to tell when the output cannot be written."""
+    return Failure(f"the output cannot be written: {error.strerror or error}")
 
 
 def _status(error: BaseException) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from corereg.cli.context import CommandContext, told
+from corereg.cli.context import CommandContext, told, unprintable
 from corereg.cli.words import unknown
 
 BUILT_IN = {
@@ -184,4 +184,9 @@ cli = Root(
 
 def main() -> None:
     """The command as it is installed."""
-    cli.main(prog_name="corereg", obj=CommandContext())
+    try:
+        cli.main(prog_name="corereg", obj=CommandContext())
+    except OSError as error:  # of --help and --version, which are printed before any command begins
+        failure = unprintable(error)
+        failure.show()
+        raise SystemExit(failure.exit_code) from error

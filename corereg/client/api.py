@@ -153,6 +153,9 @@ class API:
             )
         except httpx2.HTTPError as error:
             raise _unanswered(error, self.target, request_id) from error
+        except (httpx2.InvalidURL, UnicodeError) as error:
+            message = f"{self.target.url} is no address of a registry: {error}"
+            raise Misuse(message, hint="Sign in with `corereg login URL` again, or mend COREREG_URL.") from error
         if answer.status_code >= 300:
             raise self._refused(answer, answer.headers.get("x-request-id", request_id))
         return answer

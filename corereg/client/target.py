@@ -15,6 +15,7 @@ import msgspec
 
 from corereg.client.contexts import Contexts, Credentials, config_folder
 from corereg.client.errors import UNSIGNED, Misuse, NotAllowed
+from corereg.config.kinds import is_host
 
 LONGEST_SECRET = 64 * 1024
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -44,7 +45,8 @@ def address(text: str) -> str:
         port = parts.port  # raises ValueError where it is no number
     except ValueError:
         parts, port = urlsplit(""), None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or port == 0:
+    sound = parts.hostname and is_host(parts.hostname) and not any(sign.isspace() for sign in url)
+    if parts.scheme not in {"http", "https"} or not sound or parts.query or parts.fragment or port == 0:
         message = f"{text!r} is no address of a registry; write https://HOST or http://HOST:PORT"
         raise Misuse(message)
     if parts.username is not None or parts.password is not None:

@@ -60,12 +60,23 @@ def _network(value: object, _folder: Path) -> str:
     return text
 
 
+def is_host(name: str) -> bool:
+    """Whether a name can be looked up at all: no part of it is empty, or longer than 63 characters."""
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return True
+
+
 def _host(value: object, _folder: Path) -> str:
     text = _text(value, "a host name or IP address").strip()
     if not text or "/" in text or any(sign.isspace() or not sign.isprintable() for sign in text):
         raise ValueError("must be a host name or IP address to listen on, such as 127.0.0.1 or 0.0.0.0")
     if _WITH_PORT.fullmatch(text):
         raise ValueError("cannot hold a port: set server.port")
+    if not is_host(text):
+        raise ValueError("cannot be a host name: a part of it is empty or too long")
     return text.removeprefix("[").removesuffix("]")
 
 
@@ -73,7 +84,7 @@ def _web_address(value: object, _folder: Path) -> str:
     text = _text(value, "an address such as https://registry.example.com").strip()
     try:
         parts = urlsplit(text)
-        sound = parts.port != 0 and bool(parts.hostname)
+        sound = parts.port != 0 and bool(parts.hostname) and is_host(parts.hostname or "")
     except ValueError:
         sound = False
         parts = urlsplit("")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from corereg.care.errors import BackupError
 from corereg.config import ConfigError
 from corereg.oci.errors import OCIError
@@ -21,5 +23,15 @@ def sentence(error: BaseException) -> str | None:
     if isinstance(error, OCIError):
         return error.message
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename} cannot be used: {error.strerror}" if error.filename else error.strerror
+        return f"{error.filename or _nameless(error)} cannot be used: {error.strerror}"
     return None
+
+
+def _nameless(error: OSError) -> str:
+    """What an error is about that names no file."""
+    if isinstance(error, FileNotFoundError):
+        try:
+            os.getcwd()  # noqa: PTH109 - that it fails is all there is to know
+        except OSError:
+            return "the working directory, which is gone,"
+    return "a file, a socket or a device"

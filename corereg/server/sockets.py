@@ -42,8 +42,9 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise ServerError(f"server.host: {host!r} is no address of this machine ({error.strerror})") from error
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no host can be named so"
+        raise ServerError(f"server.host: {host!r} is no address of this machine ({why})") from error
     family, kind, protocol, _, address = found[0]
     listener = socket.socket(family, kind, protocol)
     try:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from corereg.config import DatabaseConfig
+from corereg.config.kinds import is_host
 from corereg.store.database import Database, DatabaseUnavailable
 from corereg.store.postgres import PostgresDatabase
 from corereg.store.sqlite import SQLiteDatabase
@@ -23,7 +24,9 @@ def connect(url: str, options: DatabaseConfig | None = None) -> Database:
         return SQLiteDatabase(None if in_memory(url) else _path(rest))
     if scheme in {"postgresql", "postgres"}:
         try:
-            return PostgresDatabase(make_url(f"postgresql:{rest}"), options)
+            parsed = make_url(f"postgresql:{rest}")
+            _check_hosts(parsed)
+            return PostgresDatabase(parsed, options)
         except (ValueError, ArgumentError):  # what they say quotes the URL, with the password
             message = (
                 "the URL of the database cannot be read; write postgresql://user@host:port/name, "
@@ -42,6 +45,15 @@ def in_memory(url: str) -> bool:
 def is_new(database: Database) -> bool:
     """Whether opening it would make it: a SQLite file that is not there yet, or one in memory."""
     return isinstance(database, SQLiteDatabase) and (database.path is None or not database.path.exists())
+
+
+def _check_hosts(url: URL) -> None:
+    """Raise ValueError for a host that can have no address; what looks one up would fail without a sentence."""
+    named = url.query.get("host", ())
+    more = [named] if isinstance(named, str) else named
+    for host in [url.host or "", *(each.partition(":")[0] for text in more for each in text.split(","))]:
+        if host and not host.startswith("/") and not is_host(host):  # with a slash it is the folder of a socket
+            raise ValueError(host)
 
 
 def _path(rest: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -225,6 +226,44 @@ def test_config_check_finds_everything_at_once(corereg: Corereg, house: Path) ->
     assert result.exit_code == 9
     assert result.stdout.startswith("corereg.toml:1  plugin 'storage_f' is not installed - did you mean storage_fs?")
     assert result.stdout.endswith("1 problem\n")
+
+
+COMMAND = [sys.executable, "-c", "from corereg.cli.root import main; main()"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here is always full")
+@pytest.mark.parametrize("words", ["plugins hooks", "config print", "--help", "plugins --help", "--version"])
+def test_output_that_cannot_be_written_is_told(house: Path, words: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [*COMMAND, *words.split()], stdout=full, stderr=subprocess.PIPE, text=True, cwd=house, check=False
+        )
+    assert ended.returncode
+    assert ended.stderr.splitlines()[0] == "Error: the output cannot be written: No space left on device"
+    assert "Traceback" not in ended.stderr
+
+
+def test_who_reads_no_further_is_no_failure_to_tell(house: Path) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    try:
+        ended = subprocess.run(
+            [*COMMAND, "plugins", "hooks"], stdout=writes, stderr=subprocess.PIPE, text=True, cwd=house, check=False
+        )
+    finally:
+        os.close(writes)
+    assert "Error" not in ended.stderr
+
+
+def test_a_working_directory_that_is_gone_is_told(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = f"import os, shutil; shutil.rmtree({str(gone)!r}); from corereg.cli.root import main; main()"
+    ended = subprocess.run(
+        [sys.executable, "-c", script, "config", "check"], cwd=gone, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == "Error: the working directory, which is gone, cannot be used: No such file or directory\n"
 
 
 @pytest.mark.parametrize(

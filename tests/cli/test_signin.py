@@ -96,6 +96,27 @@ def test_usage(corereg: Corereg, home: Path, arguments: tuple[str, ...]) -> None
     assert not home.exists()
 
 
+@pytest.mark.parametrize("host", ["reg..example.com", ".example.com", f"{'r' * 64}.example.com", "reg example.com"])
+def test_what_can_be_no_host_is_told(corereg: Corereg, home: Path, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    done = corereg("login", f"http://{host}", "-u", "alice", "--password-stdin", input=PASSWORD)
+    assert done.exit_code == 2
+    assert "is no address of a registry" in done.stderr
+    assert not home.exists()
+    monkeypatch.setenv("COREREG_URL", f"http://{host}")
+    done = corereg("whoami")
+    assert done.exit_code == 2
+    assert "is no address of a registry" in done.stderr
+
+
+def test_a_context_whose_address_can_be_no_host_is_told(corereg: Corereg, place: Standin, home: Path) -> None:
+    assert corereg("login", place.url, "--token-stdin", input="the-token\n").exit_code == 0
+    (file,) = home.rglob("contexts.json")
+    file.write_text(file.read_text().replace("127.0.0.1", "reg..example.com"))
+    done = corereg("whoami")
+    assert done.exit_code == 2
+    assert "is no address of a registry" in done.stderr
+
+
 def test_a_password_over_plain_http_is_noted(corereg: Corereg, home: Path) -> None:
     done = corereg("login", "http://registry.invalid", "-u", "a", "--password-stdin", "--timeout", "1", input=PASSWORD)
     assert done.exit_code == 6

@@ -279,6 +279,7 @@ def test_a_file_that_cannot_be_read_is_a_problem(tmp_path, monkeypatch):
         ("server.port = -1", "1  server.port must be from 0 to 65535, got -1"),
         ("server.host = ''", f"1  server.host {HOST}"),
         ("server.host = 'localhost:80'", "1  server.host cannot hold a port: set server.port"),
+        ("server.host = 'a..b'", "1  server.host cannot be a host name: a part of it is empty or too long"),
         ("server.host = '[::1]:80'", "1  server.host cannot hold a port: set server.port"),
         ("server.kind = 'gunicorn'", f"1  server.kind {KIND} - did you mean uvicorn?"),
         ("server.Port = 1", "1  unknown key server.Port - did you mean port?"),
@@ -346,6 +347,7 @@ def test_an_external_url_is_a_host(given, kept):
     ("given", "why"),
     [
         ("reg.example.com", "must begin with http"),
+        ("https://reg..example.com", "must be a host and perhaps a port"),
         ("ftp://reg", "must begin with http"),
         ("https:/reg", "must begin with http"),
         ("https://", "must be a host"),

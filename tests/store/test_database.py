@@ -275,7 +275,15 @@ def test_a_database_in_memory_is_asked_for_by_name() -> None:
     assert connect("sqlite::memory:").describe() == "sqlite:in memory"
 
 
-@pytest.mark.parametrize("url", ["postgresql://me:secret@one:1,two:2/name", "postgresql://me:secret@one:x/name"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:secret@one:1,two:2/name",
+        "postgresql://me:secret@one:x/name",
+        "postgresql://me:secret@one..two/name",
+        "postgresql://me:secret@/name?host=one,.two",
+    ],
+)
 def test_a_url_that_cannot_be_read_is_not_quoted(url: str) -> None:
     with pytest.raises(DatabaseUnavailable, match=r"\?host=one,two") as caught:
         connect(url)

@@ -50,5 +50,9 @@ def place_of(url: str) -> Place:
 
 def _check_endpoint(endpoint: str) -> None:
     parts = urlsplit(endpoint)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc or parts.query:
+    try:
+        sound = bool((parts.hostname or "").encode("idna"))
+    except UnicodeError:
+        sound = False
+    if parts.scheme not in {"http", "https"} or not sound or "@" in parts.netloc or parts.query:
         raise ValueError("the s3: URL's endpoint is no address like https://host:port")

@@ -46,6 +46,7 @@ def test_urls_of_others(url: str) -> None:
         ("s3://key:hidden@bucket", "credentials do not belong into a URL"),
         ("s3://bucket?endpoint=objects.example.com", "no address like https://host:port"),
         ("s3://bucket?endpoint=https://user:hidden@host", "no address like https://host:port"),
+        ("s3://bucket?endpoint=https://one..two", "no address like https://host:port"),
         ("s3://bucket?region", "cannot be read"),
     ],
 )
