@@ -71,9 +71,12 @@ class Artifacts(Door):
 
     # ---- delete ----
 
-    async def delete_artifact(self, repository: str, digest: Digest, *, only_untagged: bool = False) -> None:
-        """Remove a manifest with its tags and its referrers. Raises Precondition while an index still needs it, and
-        with `only_untagged` when any of them has a tag.
+    async def delete_artifact(
+        self, repository: str, digest: Digest, *, only_untagged: bool = False, before: int | None = None
+    ) -> None:
+        """Remove a manifest with its tags and its referrers. Raises Precondition while an index still needs it, with
+        `only_untagged` when any of them has a tag, and with `before` (microseconds since 1970) when somebody has pushed
+        or asked for any of them since.
         """
         await self.require(Action("artifact", "delete", repository))
         self._check_deletable()
@@ -90,7 +93,7 @@ class Artifacts(Door):
             await self._alone(change.tx, repository)
             batch = self._house.trash.batch()
             for operation in reversed(operations):
-                await self._delete_one(change, repository_id, operation, batch)
+                await self._delete_one(change, repository_id, operation, batch, before)
 
     async def _hanging_on(self, repository_id: int, subject: str) -> list[str]:
         """Referrers of a manifest, and theirs."""
@@ -138,7 +141,9 @@ class Artifacts(Door):
             )
         return found
 
-    async def _delete_one(self, change: Change, repository_id: int, operation: Operation, batch: str) -> None:
+    async def _delete_one(
+        self, change: Change, repository_id: int, operation: Operation, batch: str, before: int | None
+    ) -> None:
         catalog, digest, repository = self._house.catalog, str(operation.digest), operation.repository
         user = await catalog.user_of(change.tx, repository_id, digest)
         if user is not None:
@@ -148,7 +153,8 @@ class Artifacts(Door):
         new = [each for each in await catalog.referrers_of(repository_id, digest, change.tx) if each not in held]
         tagged = tuple(await catalog.tags_of(change.tx, repository_id, digest))
         await self._keep(change, repository_id, batch, operation)
-        if new or tagged != operation.tags or not await catalog.delete_manifest(change.tx, repository_id, digest):
+        same = not new and tagged == operation.tags
+        if not same or not await catalog.delete_manifest(change.tx, repository_id, digest, before=before):
             message = f"somebody changed {repository}@{digest} at the same moment; look at it, and try again"
             raise Precondition(message)
 

@@ -227,7 +227,9 @@ class _Round:
         self._list(f"untagged: {repository}@{digest}")
         if not self.options.dry_run:
             try:
-                await self.session.delete_artifact(repository, Digest.parse(digest), only_untagged=True)
+                await self.session.delete_artifact(
+                    repository, Digest.parse(digest), only_untagged=True, before=self.before
+                )
             except OCIError as error:  # a policy keeps it, or somebody was faster
                 self.work.log(f"kept {repository}@{digest}: {error.message}")
                 self.found.left += 1

@@ -23,8 +23,9 @@ from corereg.oci.manifest import Manifest
 from corereg.oci.names import Tag
 from corereg.session.door import Change, Door
 from corereg.store.catalog import StoredManifest
-from corereg.store.database import Transaction
+from corereg.store.database import Transaction, now
 
+SECOND = 1_000_000
 MISSING_TOLD = 100
 """At most so many missing digests are named in one answer."""
 
@@ -81,6 +82,10 @@ class Manifests(Door):
                     size=found.size,
                 )
             )
+        # Whoever hears that it is here names it in an index soon, and the collector may be on its way.
+        old = head and found.used < now() - self._house.gc.grace * SECOND // 2
+        if old and not await catalog.use_manifest(repository, found.digest):
+            raise await self._manifest_unknown(repository, reference)
         if not head:
             self._happened("manifest.pull", later=True, repository=repository, digest=found.digest, tags=tags)
         return found

@@ -25,12 +25,16 @@ from corereg.store.scopes import covered
 
 
 class StoredManifest(msgspec.Struct, frozen=True):
-    """A manifest as it lies in a repository. `body` is empty where only the head was asked for."""
+    """A manifest as it lies in a repository. `body` is empty where only the head was asked for.
+
+    `used` is when the repository last had to do with it (pushed, asked for with HEAD), where that was looked up.
+    """
 
     digest: str
     media_type: str
     size: int
     body: bytes = b""
+    used: int = 0
 
 
 class StoredBlob(msgspec.Struct, frozen=True):
@@ -79,8 +83,11 @@ _by_digest = (
     .select_from(repositories.join(manifests, manifests.c.repository_id == repositories.c.id))
     .where(_repository, manifests.c.digest == bindparam("reference"))
 )
-MANIFEST_HEAD_BY_TAG = Query(_by_tag, often=True)
-MANIFEST_HEAD_BY_DIGEST = Query(_by_digest, often=True)
+_manifest_used = sa.case(
+    (manifests.c.used_at > manifests.c.created_at, manifests.c.used_at), else_=manifests.c.created_at
+)
+MANIFEST_HEAD_BY_TAG = Query(_by_tag.add_columns(_manifest_used), often=True)
+MANIFEST_HEAD_BY_DIGEST = Query(_by_digest.add_columns(_manifest_used), often=True)
 MANIFEST_BY_TAG = Query(_by_tag.add_columns(manifests.c.body), often=True)
 MANIFEST_BY_DIGEST = Query(_by_digest.add_columns(manifests.c.body), often=True)
 
@@ -122,6 +129,20 @@ USE_LINK = Query(
 )
 USE_STORED = Query(
     sa.update(blobs).where(blobs.c.digest == bindparam("digest_")).values(used_at=_later(blobs.c.used_at))
+)
+USE_MANIFEST = Query(
+    sa.update(manifests)
+    .where(
+        manifests.c.repository_id
+        == sa.select(repositories.c.id).where(repositories.c.name == bindparam("repository")).scalar_subquery(),
+        manifests.c.digest == bindparam("digest_"),
+    )
+    .values(used_at=_later(manifests.c.used_at))
+)
+USE_PUT = Query(
+    sa.update(manifests)
+    .where(manifests.c.repository_id == bindparam("repository"), manifests.c.digest == bindparam("digest_"))
+    .values(used_at=_later(manifests.c.used_at))
 )
 USE_MEMBERS = Query(
     sa.update(blob_links)
@@ -227,10 +248,12 @@ DELETE_REPOSITORY = Query(sa.delete(repositories).where(repositories.c.id == bin
 DELETE_TAG = Query(
     sa.delete(tags).where(tags.c.repository_id == bindparam("repository_id"), tags.c.name == bindparam("name"))
 )
-DELETE_MANIFEST = Query(
-    sa.delete(manifests).where(
-        manifests.c.repository_id == bindparam("repository_id"), manifests.c.digest == bindparam("digest")
-    )
+_manifest = sa.delete(manifests).where(
+    manifests.c.repository_id == bindparam("repository_id"), manifests.c.digest == bindparam("digest")
+)
+DELETE_MANIFEST = Query(_manifest)
+DELETE_UNUSED_MANIFEST = Query(
+    _manifest.where(manifests.c.created_at < bindparam("before"), manifests.c.used_at < bindparam("before"))
 )
 DELETE_LINK = Query(
     sa.delete(blob_links).where(
@@ -332,7 +355,11 @@ class Catalog:
     ) -> StoredManifest | None:
         query = MANIFEST_HEAD_BY_DIGEST if isinstance(reference, Digest) else MANIFEST_HEAD_BY_TAG
         row = await (tx or self.database).row(query, repository=repository, reference=str(reference))
-        return StoredManifest(row[0], row[1], row[2]) if row else None
+        return StoredManifest(row[0], row[1], row[2], used=row[3]) if row else None
+
+    async def use_manifest(self, repository: str, digest: str) -> bool:
+        """The repository has just had to do with the manifest, so it stays for a while; whether it is still there."""
+        return bool(await self.database.execute(USE_MANIFEST, repository=repository, digest_=digest, at=now()))
 
     async def blob(self, repository: str, digest: str) -> StoredBlob | None:
         """The blob, if that repository may serve it."""
@@ -449,7 +476,11 @@ class Catalog:
         return StoredBlob(*row), bool(new)
 
     async def put_manifest(self, tx: Transaction, repository_id: int, digest: Digest, manifest: Manifest) -> bool:
-        """Record the manifest under `digest` (its own, or another algorithm's of the same bytes); whether it is new."""
+        """Record the manifest under `digest` (its own, or another algorithm's of the same bytes); whether it is new.
+
+        One that is not new counts as used: an index that names it is on its way.
+        """
+        at = now()
         new = await tx.execute(
             self._insert_manifest,
             repository_id=repository_id,
@@ -460,9 +491,11 @@ class Catalog:
             descriptor=_descriptor(digest, manifest) if manifest.subject else None,
             size=len(manifest.body),
             body=manifest.body,
-            at=now(),
+            at=at,
         )
-        if new:
+        if not new:
+            await tx.execute(USE_PUT, repository=repository_id, digest_=str(digest), at=at)
+        else:
             members = [(each.digest, "blob") for each in manifest.blobs]
             members += [(each.digest, "manifest") for each in manifest.children]
             await tx.execute_many(
@@ -493,10 +526,16 @@ class Catalog:
     async def tags_of(self, tx: Database | Transaction, repository_id: int, digest: str) -> list[str]:
         return [row[0] for row in await tx.rows(TAGS_OF, repository_id=repository_id, digest=digest)]
 
-    async def delete_manifest(self, tx: Transaction, repository_id: int, digest: str) -> bool:
-        """Remove the manifest and, with it, its tags and its part in referrers lists; its blobs stay for a while."""
+    async def delete_manifest(
+        self, tx: Transaction, repository_id: int, digest: str, *, before: int | None = None
+    ) -> bool:
+        """Remove the manifest and, with it, its tags and its part in referrers lists; its blobs stay for a while.
+
+        With `before` only one that nobody has pushed or asked for since then.
+        """
         await tx.execute(USE_MEMBERS, repository=repository_id, manifest=digest, at=now() + self._kept)
-        return bool(await tx.execute(DELETE_MANIFEST, repository_id=repository_id, digest=digest))
+        query, more = (DELETE_MANIFEST, {}) if before is None else (DELETE_UNUSED_MANIFEST, {"before": before})
+        return bool(await tx.execute(query, repository_id=repository_id, digest=digest, **more))
 
     async def unlink_blob(self, tx: Transaction, repository_id: int, digest: str) -> bool:
         """The repository serves the blob no longer; its bytes stay for the others and for the collector."""

@@ -80,7 +80,13 @@ BLOBS = Query(
     ).order_by(_blobs.c.digest)
 )
 _manifests = (
-    sa.select(manifests.c.repository_id, manifests.c.digest, manifests.c.created_at, manifests.c.subject)
+    sa.select(
+        manifests.c.repository_id,
+        manifests.c.digest,
+        manifests.c.created_at,
+        manifests.c.used_at,
+        manifests.c.subject,
+    )
     .where(
         sa.tuple_(manifests.c.repository_id, manifests.c.digest)
         > sa.tuple_(bindparam("repository_id", type_=sa.BigInteger), bindparam("digest", type_=sa.Text))
@@ -90,12 +96,14 @@ _manifests = (
     .subquery()
 )
 _subject = manifests.alias("subject")
+_referrer = manifests.alias("referrer")
 MANIFESTS = Query(
     sa.select(
         _manifests.c.repository_id,
         _manifests.c.digest,
         sa.and_(
             _manifests.c.created_at < bindparam("before", type_=sa.BigInteger),
+            _manifests.c.used_at < bindparam("before", type_=sa.BigInteger),
             ~sa.exists().where(
                 tags.c.repository_id == _manifests.c.repository_id, tags.c.digest == _manifests.c.digest
             ),
@@ -105,6 +113,15 @@ MANIFESTS = Query(
             ),
             ~sa.exists().where(
                 _subject.c.repository_id == _manifests.c.repository_id, _subject.c.digest == _manifests.c.subject
+            ),
+            # What goes with it must be as old.
+            ~sa.exists().where(
+                _referrer.c.repository_id == _manifests.c.repository_id,
+                _referrer.c.subject == _manifests.c.digest,
+                sa.or_(
+                    _referrer.c.created_at >= bindparam("before", type_=sa.BigInteger),
+                    _referrer.c.used_at >= bindparam("before", type_=sa.BigInteger),
+                ),
             ),
         ),
         sa.select(repositories.c.name).where(repositories.c.id == _manifests.c.repository_id).scalar_subquery(),
@@ -187,7 +204,9 @@ class Collector:
             yield [(name, key, size) for name, size, key, dead in rows if dead], len(rows)
 
     async def untagged(self, before: int) -> AsyncGenerator[tuple[list[tuple[str, str]], int]]:
-        """((repository, digest) of manifests without a tag, an index or a subject, manifests looked at)."""
+        """((repository, digest) of manifests without a tag, an index or a subject, which nobody has pushed or asked for
+        since `before`, manifests looked at).
+        """
         repository_id, digest = 0, ""
         while rows := await self.database.rows(MANIFESTS, repository_id=repository_id, digest=digest, before=before):
             repository_id, digest = rows[-1][0], rows[-1][1]

@@ -116,6 +116,8 @@ manifests = sa.Table(
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
+    # When somebody last pushed it here once more, or asked (HEAD) whether it is here.
+    sa.Column("used_at", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index("ix_manifests_subject", "repository_id", "subject", "digest"),
     # Who else has it: what is counted once in a namespace, what a collector may take.
     sa.Index("ix_manifests_digest", "digest"),

@@ -13,14 +13,27 @@ import sqlalchemy as sa
 from corereg import Operation, Refusal, Registry, Tag, Transaction, hookimpl, now
 from corereg.config import GCConfig
 from corereg.oci.errors import ManifestUnknown
+from corereg.oci.manifest import Manifest
 from corereg.session import Collected, CollectOptions, collection
 from corereg.session.artifacts import Artifacts
+from corereg.store import catalog
 from corereg.store.listing import Listing
 from corereg.store.schema import blob_links, blobs, manifests, trash
 from corereg.store.work import Silent
 from corereg.testing.registry import scratch
 
-from .pushing import check_clean, check_whole, digest_of, keys_of, pulled, push_blob, push_image, put
+from .pushing import (
+    INDEX,
+    check_clean,
+    check_whole,
+    digest_of,
+    index_of,
+    keys_of,
+    pulled,
+    push_blob,
+    push_image,
+    put,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -70,14 +83,13 @@ async def collect(registry: Registry, **options: Any) -> Collected:
 async def later(registry: Registry, microseconds: int) -> None:
     """Let time pass: whatever happened is so much longer ago."""
     async with registry.database.transaction() as tx:
-        for table in (blobs, blob_links):
+        for table in (blobs, blob_links, manifests):
             await tx.execute(
                 sa.update(table).values(
                     created_at=table.c.created_at - microseconds,
                     used_at=sa.case((table.c.used_at > 0, table.c.used_at - microseconds), else_=0),
                 )
             )
-        await tx.execute(sa.update(manifests).values(created_at=manifests.c.created_at - microseconds))
         await tx.execute(sa.update(trash).values(deleted_at=trash.c.deleted_at - microseconds))
 
 
@@ -96,6 +108,97 @@ async def test_what_is_tagged_at_the_last_moment_stays(tmp_path: Path, monkeypat
         assert (found.manifests, found.left) == (0, 1)
         assert (await registry.session().manifest("demo/app", Tag("v1"))).body == body
         await check_whole(registry)
+
+
+@pytest.mark.parametrize("how", ["put", "head", "head of the tag", "copy"])
+async def test_an_untagged_manifest_that_was_used_stays(tmp_path: Path, how: str) -> None:
+    """Its index is on its way: whoever was told a moment ago that the manifest is here names it next."""
+    async with opened(tmp_path, grace=7200) as registry:
+        session = registry.session()
+        body = await push_image(session, "demo/app", "v1" if how == "head of the tag" else None, b"config")
+        await push_image(session, "demo/base", "v1", b"config")
+        await later(registry, 3 * HOUR)
+        match how:
+            case "put":
+                await put(session, "demo/app", None, body)
+            case "head":
+                await session.manifest("demo/app", digest_of(body), head=True)
+            case "head of the tag":
+                await session.manifest("demo/app", Tag("v1"), head=True)
+                await session.delete_manifest("demo/app", Tag("v1"))
+            case "copy":
+                await session.copy_artifact("demo/base", digest_of(body), "demo/app")
+        assert (await collect(registry, delete_untagged=True, dry_run=True)).manifests == 0
+        assert (await collect(registry, delete_untagged=True)).manifests == 0
+        await put(session, "demo/app", "whole", index_of(body), INDEX)
+        await session.delete_manifest("demo/app", digest_of(index_of(body)))
+        await later(registry, 3 * HOUR)
+        assert (await collect(registry, delete_untagged=True)).manifests == 1
+
+
+async def test_the_head_of_a_young_manifest_writes_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path, grace=7200) as registry:
+        body = await push_image(registry.session(), "demo/app", None, b"config")
+        await registry.session().manifest("demo/app", digest_of(body), head=True)
+        assert await registry.database.rows(sa.text("SELECT used_at FROM manifests")) == [(0,)]
+
+
+@pytest.mark.parametrize("how", ["put", "head"])
+async def test_what_is_used_at_the_last_moment_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """Between the look at the manifest and its deletion somebody pushes it again, or asks for it."""
+    async with opened(tmp_path, grace=7200) as registry:
+        session = registry.session()
+        body = await push_image(session, "demo/app", None, b"config")
+        await later(registry, 3 * HOUR)
+        keep = Artifacts._keep  # the last thing before the row goes
+
+        async def used_first(*arguments: Any, **options: Any) -> None:
+            await keep(*arguments, **options)
+            tx = arguments[1].tx
+            if how == "head":
+                await tx.execute(catalog.USE_MANIFEST, repository="demo/app", digest_=str(digest_of(body)), at=now())
+            else:
+                repository_id = await registry.catalog.ensure_repository(tx, "demo/app")
+                await registry.catalog.put_manifest(tx, repository_id, digest_of(body), Manifest.parse(body, None))
+
+        monkeypatch.setattr(Artifacts, "_keep", used_first)
+        found = await collect(registry, delete_untagged=True)
+        assert (found.manifests, found.left) == (0, 1)
+        assert (await session.manifest("demo/app", digest_of(body))).body == body
+        await check_whole(registry)
+
+
+async def test_a_head_in_the_moment_of_the_deletion_hears_that_it_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path, grace=7200) as registry:
+        session = registry.session()
+        body = await push_image(session, "demo/app", None, b"config")
+        await later(registry, 3 * HOUR)
+        look = registry.catalog.manifest_head
+
+        async def gone_afterwards(*arguments: Any) -> Any:
+            found = await look(*arguments)
+            monkeypatch.undo()
+            assert (await collect(registry, delete_untagged=True)).manifests == 1
+            return found
+
+        monkeypatch.setattr(registry.catalog, "manifest_head", gone_afterwards)
+        with pytest.raises(ManifestUnknown):
+            await session.manifest("demo/app", digest_of(body), head=True)
+
+
+async def test_a_young_signature_keeps_an_old_untagged_image(tmp_path: Path) -> None:
+    async with opened(tmp_path, grace=7200) as registry:
+        session = registry.session()
+        body = await push_image(session, "demo/app", None, b"config")
+        await later(registry, 3 * HOUR)
+        signature = await push_image(session, "demo/app", None, b"signed", subject=body)
+        for dry_run in (True, False):
+            assert (await collect(registry, delete_untagged=True, dry_run=dry_run)).manifests == 0
+        await session.manifest("demo/app", digest_of(signature))
+        await later(registry, 3 * HOUR)
+        assert (await collect(registry, delete_untagged=True)).manifests == 1
 
 
 async def test_an_untagged_image_with_a_tagged_signature_stays(tmp_path: Path) -> None:
