@@ -12,7 +12,7 @@ from corereg.errors import Precondition
 from corereg.oci.manifest import Manifest
 from corereg.session import Change, House, Session
 from corereg.store.catalog import STORED_BLOB, StoredBlob
-from corereg.store.condemned import CONDEMN, LEASE, Doomed, blob_lock
+from corereg.store.condemned import CONDEMN, CORRUPT, LEASE, Doomed, blob_lock
 from corereg.store.database import now
 from corereg.store.schema import blob_links, blobs, manifest_members, manifests, repositories, tags
 
@@ -44,7 +44,7 @@ class Repair:
         doomed = Doomed(blob.key, blob.digest, now() + LEASE)
         async with self._change("corrupt", blob) as change:
             await self._drop(change, blob)
-            await change.tx.execute(CONDEMN, key=blob.key, digest=blob.digest, until=doomed.until)
+            await change.tx.execute(CONDEMN, key=blob.key, digest=blob.digest, until=doomed.until, usable=CORRUPT)
         await self._house.condemned.delete(doomed)
         return [f"its bytes are in {kept} now", *broken]
 

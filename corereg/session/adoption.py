@@ -14,7 +14,7 @@ from corereg.oci.manifest import Manifest
 from corereg.oci.names import check_repository
 from corereg.session.door import Change, Door
 from corereg.store.catalog import StoredBlob
-from corereg.store.condemned import OF_DIGEST, blob_lock
+from corereg.store.condemned import blob_lock
 from corereg.store.database import Transaction
 
 ADOPT = Action("repository", "push")
@@ -93,8 +93,8 @@ class Adoption(Door):
     async def _check_not_condemned(self, tx: Transaction, blobs: Sequence[StoredBlob]) -> None:
         for each in sorted(blobs, key=lambda blob: blob.digest):
             await self._house.database.lock(tx, blob_lock(each.digest))
-            if (row := await tx.row(OF_DIGEST, digest=each.digest)) is not None:
-                message = f"{row[0]} is just being deleted by a collection; adopt again in a moment"
+            if (key := await self._house.condemned.key_of(tx, each.digest)) is not None:
+                message = f"{key} is just being deleted by a collection; adopt again in a moment"
                 raise Precondition(message)
 
 

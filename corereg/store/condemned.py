@@ -7,6 +7,15 @@ a row, and goes on only when no upload has the flag. The bytes are deleted after
 
 The row is a lease. The collector deletes nothing when it has ended; whoever meets it later takes it over and ends the
 work. A row goes only with the lease it was deleted under: one who took it over may still be deleting.
+
+What a storage refuses to delete (a bucket of objects that stay, an immutable file, a right that is missing) must not
+keep its digest from being pushed for ever: the bytes are there, and whole. So a deletion that failed is noted in its
+row (`usable`), and once the lease has ended a push lets go of the row instead of trying to delete in its turn. The
+bytes are an orphan then, which the push uses or writes over. Nothing deletes them behind its back. A failure may be an
+answer that was lost, so the lease ends `MARGIN` after it; by then whatever was sent has arrived, which is all that
+anybody relies on who takes a lease over. And whoever takes it over at the same moment changes the lease, while a push
+lets go only of the one that it has seen. The next collection tries again: it finds the row, or the orphan. Bytes that
+are known to be corrupt (`corereg.care.repair`) are never let go of: they have to be deleted first.
 """
 
 from __future__ import annotations
@@ -33,12 +42,24 @@ ONE = 15 * SECOND
 PATIENCE = 10.0
 """Seconds a push waits for the deletion of the bytes it brings."""
 
+CORRUPT, LEFT = 0, 1
+"""`condemned.usable`: never to be used, and left as it was by a deletion that failed."""
+
 OF_DIGEST = Query(
-    sa.select(condemned.c.storage_key, condemned.c.leased_until).where(condemned.c.digest == bindparam("digest"))
+    sa.select(condemned.c.storage_key, condemned.c.leased_until, condemned.c.usable).where(
+        condemned.c.digest == bindparam("digest")
+    )
 )
 _mine = sa.and_(condemned.c.storage_key == bindparam("key"), condemned.c.leased_until == bindparam("lease"))
 DROP = Query(sa.delete(condemned).where(_mine))
-GIVE_UP = Query(sa.update(condemned).where(_mine).values(leased_until=bindparam("until")))
+GIVE_UP = Query(
+    sa.update(condemned)
+    .where(_mine)
+    .values(
+        leased_until=bindparam("until"),
+        usable=sa.func.coalesce(condemned.c.usable, sa.literal_column(str(LEFT), sa.Integer)),
+    )
+)
 UNUSED_BLOB = Query(
     sa.delete(blobs).where(
         blobs.c.digest == bindparam("digest_"),
@@ -50,7 +71,10 @@ UNUSED_BLOB = Query(
 )
 CONDEMN = Query(
     sa.insert(condemned).values(
-        storage_key=bindparam("key"), digest=bindparam("digest"), leased_until=bindparam("until")
+        storage_key=bindparam("key"),
+        digest=bindparam("digest"),
+        leased_until=bindparam("until"),
+        usable=bindparam("usable"),
     )
 )
 HELD = Query(sa.select(collector_holds.c.name).where(collector_holds.c.until > bindparam("at")).limit(1))
@@ -125,7 +149,7 @@ class Condemned:
             await self.database.lock(tx, blob_lock(digest))
             await tx.execute(FENCE, digest=digest, at=at)
             if await tx.execute(UNUSED_BLOB, digest_=digest, before=before):
-                await tx.execute(CONDEMN, key=key, digest=digest, until=at + LEASE)
+                await tx.execute(CONDEMN, key=key, digest=digest, until=at + LEASE, usable=None)
                 found.append(Doomed(key, digest, at + LEASE))
         return found
 
@@ -141,7 +165,7 @@ class Condemned:
         # In this order: an upload that has gone since the first question has its blob's row before the second.
         if await self._arriving(tx, key, digest) or await self._known(tx, key, digest):
             return None
-        await tx.execute(CONDEMN, key=key, digest=digest, until=at + LEASE)
+        await tx.execute(CONDEMN, key=key, digest=digest, until=at + LEASE, usable=None)
         return Doomed(key, digest, at + LEASE)
 
     async def _held(self, tx: Transaction, at: int) -> bool:
@@ -201,10 +225,14 @@ class Condemned:
         """Return when no bytes of that digest are being deleted any more. Raises StorageUnavailable after a while."""
         with anyio.move_on_after(PATIENCE):
             while rows := await self.database.rows(OF_DIGEST, digest=digest):
-                for key, until in rows:
+                for key, until, usable in rows:
                     at = now()
                     lease = at + MARGIN + ONE
-                    if until < at and await self.database.execute(TAKE, key=key, at=at, until=lease):
+                    if until >= at:
+                        continue
+                    if usable == LEFT:
+                        await self.database.execute(DROP, key=key, lease=until)
+                    elif await self.database.execute(TAKE, key=key, at=at, until=lease):
                         await self.delete(Doomed(key, digest, lease))
                 await anyio.sleep(0.02)
             return
@@ -212,6 +240,13 @@ class Condemned:
             f"{digest} is just being removed from the storage by the garbage collection; push it again in a moment."
         )
         raise StorageUnavailable(message)
+
+    async def key_of(self, tx: Transaction, digest: str) -> str | None:
+        """Inside `tx`: bytes of that digest that are being deleted, or None; what could not be deleted is let go of."""
+        for key, until, usable in await tx.rows(OF_DIGEST, digest=digest):
+            if usable != LEFT or until >= now() or not await tx.execute(DROP, key=key, lease=until):
+                return str(key)
+        return None
 
 
 def _written(stat: Stat) -> float:

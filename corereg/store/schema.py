@@ -177,6 +177,9 @@ condemned = sa.Table(
     sa.Column("storage_key", sa.Text, primary_key=True),
     sa.Column("digest", Name, index=True),
     sa.Column("leased_until", sa.BigInteger, nullable=False),
+    # What a push may do with them once the lease has ended: 1 take them as they are, for a deletion of them failed;
+    # 0 never that, for they are corrupt. Null is to delete them first.
+    sa.Column("usable", sa.Integer),
 )
 
 # Until when nothing may be collected, and for whose sake (a backup that goes on).

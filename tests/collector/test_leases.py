@@ -12,7 +12,11 @@ import pytest
 import sqlalchemy as sa
 
 from corereg import Registry, Session, StorageUnavailable, Transaction, now
+from corereg.care.repair import Repair
+from corereg.errors import Precondition
 from corereg.session import CollectOptions
+from corereg.store import condemned as condemning
+from corereg.store.catalog import StoredBlob
 from corereg.store.condemned import LEASE, MARGIN, Doomed
 from corereg.store.schema import blob_links, blobs, condemned
 from corereg.store.work import Silent
@@ -57,6 +61,17 @@ async def expire(registry: Registry) -> None:
         await tx.execute(sa.update(condemned).values(leased_until=now() - 1))
 
 
+async def refuses(_key: str) -> None:
+    message = "what lies here stays."
+    raise StorageUnavailable(message)
+
+
+async def leave(registry: Registry, doomed: Doomed) -> None:
+    """The storage refuses to delete the bytes, and keeps on doing so."""
+    with pytest.raises(StorageUnavailable):
+        await registry.house.condemned.delete(doomed)
+
+
 async def test_who_was_overtaken_does_not_say_that_it_is_over(registry: Registry) -> None:
     """One collector is slow, another took its lease over and deletes: a push that came between them would be lost."""
     slow = await condemn(registry, b"slow")
@@ -74,20 +89,110 @@ async def test_pushes_need_not_wait_long_for_what_a_storage_refused(
 ) -> None:
     doomed = await condemn(registry, b"stubborn")
 
-    async def refuses(_key: str) -> None:
-        message = "the store is away."
-        raise StorageUnavailable(message)
-
     with monkeypatch.context() as patch:
         patch.setattr(registry.storage, method, refuses)
-        with pytest.raises(StorageUnavailable):
-            await registry.house.condemned.delete(doomed)
+        await leave(registry, doomed)
     (until,) = await leases(registry)
     assert now() < until <= now() + MARGIN, "a deletion that is still under way may come late, but not later"
     await expire(registry)
     upload = await session.start_upload("demo/app")
     await session.finish_upload(upload, digest_of(b"stubborn"), chunks(b"stubborn"))
     assert await pulled(session, "demo/app", b"stubborn")
+
+
+async def test_what_a_storage_never_deletes_can_be_pushed_again(
+    registry: Registry, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bucket of objects that stay, an immutable file: the bytes are there, and whole."""
+    with monkeypatch.context() as patch:
+        patch.setattr(registry.storage, "delete", refuses)
+        await leave(registry, await condemn(registry, b"stays"))
+        await expire(registry)
+        await push_blob(session, "demo/app", b"stays")
+        assert await pulled(session, "demo/app", b"stays")
+        assert await leases(registry) == []
+        await session.delete_blob("demo/app", digest_of(b"stays"))
+        found = await session.collect(Silent(), NOW)
+        assert (found.blobs, found.left) == (0, 1)
+        await expire(registry)
+        assert (await session.collect(Silent(), NOW)).left == 1, "each collection tries again"
+        await expire(registry)
+    await session.collect(Silent(), NOW)
+    await check_clean(registry)
+
+
+async def test_a_deletion_that_failed_may_still_be_under_way(
+    registry: Registry, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was sent, and its answer was lost: a push waits until nothing of it can come any more."""
+    monkeypatch.setattr(condemning, "PATIENCE", 0.05)
+    with monkeypatch.context() as patch:
+        patch.setattr(registry.storage, "delete", refuses)
+        await leave(registry, await condemn(registry, b"late"))
+    before = await leases(registry)
+    with pytest.raises(StorageUnavailable, match="is just being removed"):
+        await push_blob(session, "demo/app", b"late")
+    assert await leases(registry) == before
+
+
+async def test_a_push_lets_go_of_no_lease_that_another_has_just_taken(
+    registry: Registry, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(condemning, "PATIENCE", 0.05)
+    with monkeypatch.context() as patch:
+        patch.setattr(registry.storage, "delete", refuses)
+        await leave(registry, await condemn(registry, b"tried again"))
+    await expire(registry)
+    rows = registry.database.rows
+    taken: list[Doomed] = []
+
+    async def taken_afterwards(statement: Any, /, **parameters: Any) -> Any:
+        found = await rows(statement, **parameters)
+        if statement is condemning.OF_DIGEST and not taken:
+            taken.extend([*await registry.house.condemned.expired()])
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registry.database, "rows", taken_afterwards)
+        with pytest.raises(StorageUnavailable, match="is just being removed"):
+            await push_blob(session, "demo/app", b"tried again")
+    (mine,) = taken
+    assert await leases(registry) == [mine.until]
+    assert await registry.house.condemned.delete(mine) == len(b"tried again")
+    await push_blob(session, "demo/app", b"tried again")
+    await check_whole(registry)
+
+
+async def test_corrupt_bytes_that_stay_are_not_used(
+    registry: Registry, session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    await push_blob(session, "demo/app", b"corrupt")
+    row = await registry.database.row(sa.select(blobs.c.digest, blobs.c.size, blobs.c.storage_key))
+    assert row is not None
+    monkeypatch.setattr(registry.storage, "delete", refuses)
+    with pytest.raises(StorageUnavailable):
+        await Repair(registry.house, session, tmp_path / "quarantine").put_away(StoredBlob(*row))
+    for _ in range(2):
+        await expire(registry)
+        with pytest.raises(StorageUnavailable, match="what lies here stays"):
+            await push_blob(session, "demo/other", b"corrupt")
+        with pytest.raises(Precondition, match="is just being deleted"):
+            await session.adopt("demo/other", [StoredBlob(*row)], [])
+
+
+async def test_what_a_storage_never_deletes_can_be_adopted(
+    registry: Registry, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doomed = await condemn(registry, b"stays")
+    blob = StoredBlob(str(doomed.digest), 5, doomed.key)
+    monkeypatch.setattr(registry.storage, "delete", refuses)
+    await leave(registry, doomed)
+    with pytest.raises(Precondition, match="is just being deleted"):
+        await session.adopt("demo/app", [blob], [])
+    await expire(registry)
+    await session.adopt("demo/app", [blob], [])
+    assert await leases(registry) == []
+    assert await pulled(session, "demo/app", b"stays")
 
 
 async def test_a_cancelled_deletion_is_given_up(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""When a manifest was used: the collector leaves alone what somebody has pushed once more or asked for of late.
+"""When a manifest was used, so that the collector leaves it alone; whether a push may use what could not be deleted.
 
 Revision: core0007
 """
@@ -16,3 +16,4 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("manifests", sa.Column("used_at", sa.BigInteger(), nullable=False, server_default="0"))
+    op.add_column("condemned", sa.Column("usable", sa.Integer(), nullable=True))

@@ -281,7 +281,13 @@ class Folder:
                     # The kernel forgets that it could not write these pages; a second fsync might succeed without them.
                     os.unlink(upload, dir_fd=uploads)
                     raise
-            os.replace(upload, name, src_dir_fd=uploads, dst_dir_fd=way[-1])
+            try:
+                os.replace(upload, name, src_dir_fd=uploads, dst_dir_fd=way[-1])
+            except PermissionError:
+                # The disk lets nobody touch, replace or remove what is there (`chattr +i`): then it is the blob.
+                if not _readable(name, size, way[-1]):
+                    raise
+                os.unlink(upload, dir_fd=uploads)
             self._settle(folders, way)
 
     def _confirm(self, names: Names, size: int) -> bool:
@@ -528,6 +534,19 @@ def _touch(name: str, size: int, folder: int) -> bool:
     except (FileNotFoundError, PermissionError):  # gone again; or not ours, then ours takes its place
         return False
     return True
+
+
+def _readable(name: str, size: int, folder: int) -> bool:
+    """Whether a file of this size is there, and can be read."""
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except OSError:
+        return False
+    try:
+        found = os.fstat(descriptor)
+        return stat.S_ISREG(found.st_mode) and found.st_size == size
+    finally:
+        os.close(descriptor)
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

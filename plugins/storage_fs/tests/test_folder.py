@@ -60,6 +60,36 @@ def upload_file(root: Path, upload: str) -> Path:
 # ---- files ----
 
 
+async def test_a_file_that_nobody_may_replace_is_the_blob(
+    storage: FolderStorage, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``chattr +i``: its time cannot be set, and nothing can be renamed onto it."""
+    utime, replace = os.utime, os.replace
+
+    def refused(call: Callable[..., None]) -> Callable[..., None]:
+        def refuse(*arguments: Any, **options: Any) -> None:
+            if "data" in arguments:
+                raise PermissionError(errno.EPERM, "immutable")
+            call(*arguments, **options)
+
+        return refuse
+
+    async with stored(storage, b"immutable") as key:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "utime", refused(utime))
+            patch.setattr(os, "replace", refused(replace))
+            upload, state = await started(storage)
+            state = await appended(storage, upload, state, 0, b"immutable")
+            assert await storage.commit(upload, state, 9, digest_of(b"immutable")) == key
+            assert await read(storage, key) == b"immutable"
+            assert not upload_file(root, upload).exists()
+            (root / key).write_bytes(b"shorter")
+            upload, state = await started(storage)
+            state = await appended(storage, upload, state, 0, b"immutable")
+            with pytest.raises(StorageUnavailable):
+                await storage.commit(upload, state, 9, digest_of(b"immutable"))
+
+
 async def test_nobody_else_can_look(storage: FolderStorage, root: Path) -> None:
     upload, state = await started(storage)
     state = await appended(storage, upload, state, 0, b"abc")
