@@ -9,6 +9,7 @@ import pytest
 from argon2 import PasswordHasher
 from hypothesis import HealthCheck, settings
 
+from corereg.testing.statements import no_reads_beside
 from tests.tables import forget, upgrade_or_copy
 
 # The same examples in every run, so that a change is judged by what it changed; a busy machine is no failure.
@@ -57,6 +58,13 @@ def _tables_once() -> Iterator[None]:
         patch.setattr("corereg.registry.upgrade", upgrade_or_copy)
         yield
     forget()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_reads_beside() -> Iterator[None]:
+    """Whoever has a transaction open reads with it."""
+    with no_reads_beside():
+        yield
 
 
 @pytest.fixture

@@ -258,7 +258,8 @@ async def resolve_namespace(reference: int | str) -> Namespace | None:
     """Say which namespace a number or a name means.
 
     Asked: for each request to a route with a ``{namespace}`` segment, and for the namespace a repository stands in
-    (``registry.plugins.namespace_of``); keep it to one indexed look-up.
+    (``registry.plugins.namespace_of``); keep it to one indexed look-up. Also inside changes: ask
+    the database's ``reader``, which then is the transaction that is open.
     Order: the first plugin that answers wins.
     None: there is no such namespace here; when nobody answers, the caller hears that it is not there, or may not know.
     Raises: anything; the request fails and the error is logged.

@@ -22,7 +22,7 @@ from corereg.oci.errors import (
 from corereg.plugins import Plugins
 from corereg.store.catalog import Catalog
 from corereg.store.condemned import Condemned
-from corereg.store.database import Database, Transaction
+from corereg.store.database import Database, Transaction, inside
 from corereg.store.jobs import History, Job, Queue, Schedules
 from corereg.store.journal import Happening, Journal
 from corereg.store.rights import Rights
@@ -242,22 +242,23 @@ class Door:
                 await self._admit(each)
             house = self._house
             async with house.database.transaction() as tx:
-                change = Change(operation, tx)
-                change.more += more
-                yield change
-                done = msgspec.structs.replace(change.operation, details=change.details)
-                for number, each in enumerate((done, *change.more, *change.counted), 1):
-                    refusal = await house.plugins.commit(each, tx)
-                    if refusal is not None:
-                        raise Refused(refusal)
-                    if not number % TURN:
-                        await checkpoint()
-                for revoke in (False, True):
-                    await house.rights.change(
-                        tx, [s for s, hard in change.changed.items() if hard is revoke], revoke=revoke
-                    )
-                for each in (done, *change.more):
-                    await house.journal.append(tx, self._told(each))
+                with inside(tx):
+                    change = Change(operation, tx)
+                    change.more += more
+                    yield change
+                    done = msgspec.structs.replace(change.operation, details=change.details)
+                    for number, each in enumerate((done, *change.more, *change.counted), 1):
+                        refusal = await house.plugins.commit(each, tx)
+                        if refusal is not None:
+                            raise Refused(refusal)
+                        if not number % TURN:
+                            await checkpoint()
+                    for revoke in (False, True):
+                        await house.rights.change(
+                            tx, [s for s, hard in change.changed.items() if hard is revoke], revoke=revoke
+                        )
+                    for each in (done, *change.more):
+                        await house.journal.append(tx, self._told(each))
             house.journal.committed()
             if change.changed:
                 await house.rights.refresh(now=True)

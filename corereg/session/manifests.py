@@ -90,8 +90,10 @@ class Manifests(Door):
             self._happened("manifest.pull", later=True, repository=repository, digest=found.digest, tags=tags)
         return found
 
-    async def _manifest_unknown(self, repository: str, reference: Digest | Tag) -> OCIError:
-        if await self._house.catalog.repository_id(repository) is None:
+    async def _manifest_unknown(
+        self, repository: str, reference: Digest | Tag, tx: Transaction | None = None
+    ) -> OCIError:
+        if await self._house.catalog.repository_id(repository, tx) is None:
             return NameUnknown(f"there is no repository {repository}; check the name, or push to it first")
         return ManifestUnknown(f"{repository} has no {_named(reference)}; list its tags to see what is there")
 
@@ -203,7 +205,7 @@ class Manifests(Door):
             await self._alone(change.tx, repository)
             repository_id = await catalog.repository_id(repository, change.tx)
             if repository_id is None:
-                raise await self._manifest_unknown(repository, reference)
+                raise await self._manifest_unknown(repository, reference, change.tx)
             await self._check_unused(change.tx, repository_id, "manifest", str(reference))
             found = await catalog.manifest_head(repository, reference, change.tx)
             if found is not None and precondition is not None:
@@ -215,7 +217,7 @@ class Manifests(Door):
             )
             await self._keep(change, repository_id, self._house.trash.batch())
             if not await catalog.delete_manifest(change.tx, repository_id, str(reference)):
-                raise await self._manifest_unknown(repository, reference)
+                raise await self._manifest_unknown(repository, reference, change.tx)
 
     async def _delete_tag(self, repository: str, tag: Tag, precondition: Precondition | None) -> None:
         """The tag alone; its manifest stays."""
@@ -226,7 +228,7 @@ class Manifests(Door):
             found = await catalog.manifest_head(repository, tag, change.tx)
             repository_id = await catalog.repository_id(repository, change.tx)
             if found is None or repository_id is None:
-                raise await self._manifest_unknown(repository, tag)
+                raise await self._manifest_unknown(repository, tag, change.tx)
             if precondition is not None:
                 precondition.check(found.digest)
             change.describe(digest=found.digest)

@@ -156,6 +156,14 @@ class Database(ABC):
     async def rows(self, statement: Statement, /, **parameters: Any) -> Sequence[Row]:
         """All rows of a SELECT, read outside any transaction."""
 
+    @property
+    def reader(self) -> Database | Transaction:
+        """Where a hook reads that is given no transaction, and may be asked inside a change: with the one that its task
+        has open. The read would else wait for a second connection while the first is held.
+        """
+        tx = _inside.get()
+        return tx if tx is not None and in_transaction(self) else self
+
     @abstractmethod
     def transaction(self, *, durable: bool = True) -> AbstractAsyncContextManager[Transaction]:
         """A write transaction; committed at the end, rolled back by an exception.
@@ -207,16 +215,37 @@ _open: ContextVar[tuple[Database, asyncio.Task[Any] | None] | None] = ContextVar
 """The database, and the task whose transaction it is: a task that is begun inside one inherits this, and not that."""
 
 
+_inside: ContextVar[Transaction | None] = ContextVar("corereg_inside_transaction", default=None)
+
+
+def in_transaction(database: Database) -> bool:
+    """Whether this task has a transaction of the database open."""
+    return _open.get() == _mine(database)
+
+
+def _mine(database: Database) -> tuple[Database, asyncio.Task[Any] | None]:
+    from asyncio import current_task  # noqa: PLC0415 - as for sqlalchemy above
+
+    return database, current_task()
+
+
+@contextmanager
+def inside(tx: Transaction) -> Generator[None]:
+    """Around what is done with a transaction: `Database.reader` is that one."""
+    token = _inside.set(tx)
+    try:
+        yield
+    finally:
+        _inside.reset(token)
+
+
 @contextmanager
 def only_transaction(database: Database) -> Generator[None]:
     """Around a transaction: another one of the same database inside it would wait for itself for ever."""
-    from asyncio import current_task  # noqa: PLC0415 - as for sqlalchemy above
-
-    mine = (database, current_task())
-    if _open.get() == mine:
+    if in_transaction(database):
         message = "a transaction is open in this task already; use it instead of opening another"
         raise RuntimeError(message)
-    token = _open.set(mine)
+    token = _open.set(_mine(database))
     begun = time.perf_counter()
     try:
         if database.tracer.on:

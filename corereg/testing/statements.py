@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from corereg.store.database import Database
+from corereg.store.database import Database, in_transaction
+from corereg.store.postgres import PostgresDatabase
+from corereg.store.sqlite import SQLiteDatabase
 
 _seen: ContextVar[list[Any] | None] = ContextVar("corereg_statements", default=None)
 
@@ -35,3 +37,40 @@ def statements_of(database: Database) -> Iterator[list[Any]]:
             yield found
         finally:
             _seen.reset(token)
+
+
+_meant: ContextVar[bool] = ContextVar("corereg_reads_beside", default=False)
+
+
+@contextmanager
+def reads_beside() -> Iterator[None]:
+    """A test that looks at what others see of an open transaction says so: `no_reads_beside` lets it."""
+    token = _meant.set(True)
+    try:
+        yield
+    finally:
+        _meant.reset(token)
+
+
+@contextmanager
+def no_reads_beside() -> Iterator[None]:
+    """From here on it is an error to read outside the transaction that the same task has open.
+
+    On PostgreSQL such a read takes a second connection: as many tasks as there are connections hold one each and wait
+    for another one, and everybody else waits behind them. SQLite has enough of them, so there nobody would notice.
+    """
+
+    def inside_only(read: Any) -> Any:
+        async def checked(database: Database, statement: Any, /, **parameters: Any) -> Any:
+            if in_transaction(database) and not _meant.get():
+                asked = getattr(statement, "statement", statement)
+                message = f"a read beside the open transaction, which waits for a second connection: {asked}"
+                raise AssertionError(message)
+            return await read(database, statement, **parameters)
+
+        return checked
+
+    with pytest.MonkeyPatch.context() as patch:
+        for kind, name in ((SQLiteDatabase, "rows"), (SQLiteDatabase, "row"), (PostgresDatabase, "rows")):
+            patch.setattr(kind, name, inside_only(getattr(kind, name)))
+        yield

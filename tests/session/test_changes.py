@@ -7,12 +7,17 @@ from typing import Any
 
 import anyio
 import pytest
+import sqlalchemy as sa
 
-from corereg import Operation, Refusal, Transaction, hookimpl
+from corereg import Config, Digest, OCIError, Operation, Refusal, Registry, Tag, Transaction, hookimpl
 from corereg import plugins as module
+from corereg.config import DatabaseConfig
 from corereg.oci.errors import Unavailable
 from corereg.session import Refused
-from corereg.testing.registry import scratch
+from corereg.store.database import Query
+from corereg.store.schema import repositories
+from corereg.testing.registry import People, scratch
+from corereg.testing.statements import reads_beside
 
 pytestmark = pytest.mark.anyio
 
@@ -85,3 +90,50 @@ async def test_a_commit_hook_that_hangs_stops_nobody_for_ever(
         assert "hangs" not in caught.value.message, "which plugin it is is for the log"
         assert "plugin hangs did not end in commit" in caplog.text
         assert [event.kind for event in await registry.journal.events()] == ["thing.create"]
+
+
+NAMES = Query(sa.select(repositories.c.name))
+
+
+async def test_a_read_beside_the_open_transaction_is_an_error_in_tests(tmp_path: Path) -> None:
+    async with scratch(tmp_path) as registry:
+        session = registry.session()
+        for read in (registry.database.rows, registry.database.row):
+            with pytest.raises(AssertionError, match="beside the open transaction"):
+                async with session.change(session.operation("thing.create")):
+                    await read(NAMES)
+        async with session.change(session.operation("thing.create")):
+            with reads_beside():
+                assert await registry.database.rows(NAMES) == []
+
+
+async def test_a_hook_without_a_transaction_reads_with_the_one_that_is_open(tmp_path: Path) -> None:
+    async with scratch(tmp_path) as registry:
+        session, database = registry.session(), registry.database
+        async with session.change(session.operation("thing.create")) as change:
+            await registry.catalog.ensure_repository(change.tx, "demo/app")
+            assert database.reader is change.tx
+            assert await database.reader.rows(NAMES) == [("demo/app",)]
+        assert database.reader is database
+        assert await database.reader.rows(NAMES) == [("demo/app",)]
+
+
+async def test_whoever_deletes_what_is_not_there_needs_one_connection(tmp_path: Path, postgres_url: str) -> None:
+    """As many as there are connections would wait for one another, and everybody else for them."""
+    one = DatabaseConfig(url=postgres_url, pool_size=1, pool_overflow=0, pool_timeout=1)
+    registry = Registry(Config(data=tmp_path, database=one), plugins=["storage_fs", People({})])
+    await registry.open(background=False)
+    try:
+        session = registry.session()
+        for reference in (Digest(f"sha256:{'0' * 64}"), Tag("v1")):
+            with pytest.raises(OCIError) as refused:
+                await session.delete_manifest("demo/app", reference)
+            assert refused.value.code == "NAME_UNKNOWN"
+        async with session.change(session.operation("thing.create")) as change:
+            await registry.catalog.ensure_repository(change.tx, "demo/app")
+        for reference in (Digest(f"sha256:{'0' * 64}"), Tag("v1")):
+            with pytest.raises(OCIError) as refused:
+                await session.delete_manifest("demo/app", reference)
+            assert refused.value.code == "MANIFEST_UNKNOWN"
+    finally:
+        await registry.close()

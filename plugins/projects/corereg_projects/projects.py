@@ -118,9 +118,9 @@ class ProjectStore:
     async def resolve(self, reference: int | str) -> Namespace | None:
         """The project of that number or name; one indexed look-up, and none for what can be no project's."""
         if isinstance(reference, int):
-            row = await self.database.row(RESOLVE_ID, id=reference) if 0 < reference <= LARGEST else None
+            row = await self.database.reader.row(RESOLVE_ID, id=reference) if 0 < reference <= LARGEST else None
         else:
-            row = await self.database.row(RESOLVE_NAME, name=reference) if possible(reference) else None
+            row = await self.database.reader.row(RESOLVE_NAME, name=reference) if possible(reference) else None
         return Namespace(int(row[0]), row[1]) if row else None
 
     async def read(self, namespace: Namespace) -> StoredProject:

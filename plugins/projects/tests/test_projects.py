@@ -439,3 +439,14 @@ async def test_a_real_push_is_counted(registry: Registry, api: Any) -> None:
     ) as client:
         await client.push_image("web/app", "1")
     assert (await api.get("/web", "alice"))["repo_count"] == 1
+
+
+async def test_a_project_is_found_inside_a_change_with_its_transaction(registry: Registry, api: Any) -> None:
+    """Robots and labels ask once more inside theirs: to read beside it would take a second connection."""
+    number = await api.create("web")
+    session = registry.session()
+    async with session.change(session.operation("thing.create")):
+        for reference in (number, "web"):
+            found = await registry.plugins.resolve_namespace(reference)
+            assert found is not None
+            assert (found.id, found.name) == (number, "web")
