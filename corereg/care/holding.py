@@ -18,9 +18,10 @@ class Hold:
         self._seconds = seconds
 
     async def renew(self) -> None:
-        """Begin it, or go on, if a third of its time is over."""
+        """Begin it, or go on, if a third of its time is over, or the clock was set back: then it may count as none."""
         at = now()
-        if self.until - at < self._seconds * SECOND * 2 // 3:
+        whole = self._seconds * SECOND
+        if not whole * 2 // 3 <= self.until - at <= whole:
             await self._session.hold_collection(self.name, self._seconds)
             self.until = at + self._seconds * SECOND
 

@@ -8,8 +8,9 @@ import sqlalchemy as sa
 
 from corereg.findings import Check, Finding, fail, ok, warn
 from corereg.registry import Registry
+from corereg.store.condemned import LONGEST, LONGEST_HOLD, MARGIN
 from corereg.store.database import now
-from corereg.store.schema import signing_keys, uploads
+from corereg.store.schema import collector_holds, condemned, job_tasks, signing_keys, uploads
 
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
@@ -32,11 +33,15 @@ def checks(registry: Registry) -> list[Check]:
     async def expired() -> Sequence[Finding]:
         return await _expired(registry)
 
+    async def leases() -> Sequence[Finding]:
+        return await _leases(registry)
+
     return [
         Check("signing keys", keys, tables=True),
         Check("nodes", nodes, tables=True),
         Check("journal", readers, tables=True),
         Check("uploads", expired, tables=True),
+        Check("leases", leases, tables=True),
     ]
 
 
@@ -98,3 +103,22 @@ async def _expired(registry: Registry) -> Sequence[Finding]:
             warn(f"{count} expired ones with {size} bytes are still there", "see why the job HOUSEKEEPING does not run")
         ]
     return [ok("none is overdue")]
+
+
+async def _leases(registry: Registry) -> Sequence[Finding]:
+    """Those that were written while a clock was ahead count as ended; whose clock it was, nobody knows."""
+    at, told = now(), []
+    for what, time, longest in (
+        ("deletions of bytes", condemned.c.leased_until, LONGEST),
+        ("holds of the collection", collector_holds.c.until, LONGEST_HOLD + MARGIN),
+        ("tasks of jobs", job_tasks.c.due_at, registry.queue.furthest),
+    ):
+        row = await registry.database.row(sa.select(sa.func.count(), sa.func.max(time)).where(time > at + longest))
+        if row is not None and row[0]:
+            told.append(
+                warn(
+                    f"{row[0]} {what} were written while a clock was up to {(row[1] - at) // HOUR} hours ahead",
+                    "let all machines keep time (chrony, systemd-timesyncd); these count as ended",
+                )
+            )
+    return told or [ok("none lies further ahead than it may")]

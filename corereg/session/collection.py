@@ -18,12 +18,12 @@ import anyio.lowlevel
 import msgspec
 
 from corereg.access import Action
-from corereg.errors import Precondition
+from corereg.errors import BadRequest, Precondition
 from corereg.oci.digest import Digest
 from corereg.oci.errors import OCIError
 from corereg.session.artifacts import Artifacts
 from corereg.store.collector import Collector, DeadLink
-from corereg.store.condemned import Doomed
+from corereg.store.condemned import LONGEST_HOLD, Doomed
 from corereg.store.database import DatabaseError, now
 from corereg.store.storage import StorageError
 from corereg.store.work import Work
@@ -82,8 +82,16 @@ class Collection(Artifacts):
         return await round_.run()
 
     async def hold_collection(self, name: str, seconds: float) -> None:
-        """Keep every blob for so long, for the sake of `name`; a running collection stops before its next batch."""
+        """Keep every blob for so long, for the sake of `name`; a running collection stops before its next batch.
+
+        A week at most: whoever needs it longer asks again in time.
+        """
         await self.require(COLLECT)
+        if seconds * SECOND > LONGEST_HOLD:
+            message = (
+                f"a collection is held for {LONGEST_HOLD // SECOND} seconds at most; ask again before they are over"
+            )
+            raise BadRequest(message)
         async with self.change(self.operation("collection.hold", details={"name": name, "seconds": seconds})) as change:
             await self._collector.hold(change.tx, name, now() + int(seconds * SECOND))
 

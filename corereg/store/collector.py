@@ -13,7 +13,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from corereg.store.condemned import HELD, HOLD_LOCK, digest_of
+from corereg.store.condemned import HELD, HOLD_LOCK, digest_of, holds
 from corereg.store.database import Database, Query, Transaction, now
 from corereg.store.schema import (
     blob_links,
@@ -296,7 +296,7 @@ class Collector:
         await self.database.lock(tx, HOLD_LOCK)
         insert = tx.insert(collector_holds).values(name=name, until=until)
         await tx.execute(insert.on_conflict_do_update(index_elements=["name"], set_={"until": insert.excluded.until}))
-        await tx.execute(sa.delete(collector_holds).where(collector_holds.c.until < now()))
+        await tx.execute(sa.delete(collector_holds).where(~holds), at=now())
 
     async def release(self, tx: Transaction, name: str) -> None:
         await tx.execute(sa.delete(collector_holds).where(collector_holds.c.name == name))

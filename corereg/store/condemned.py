@@ -37,6 +37,12 @@ LEASE = 120 * SECOND
 MARGIN = 60 * SECOND
 """No deletion begins so shortly before the lease ends, and none that failed is repeated so soon: it would still be
 under way."""
+LONGEST = LEASE + MARGIN
+"""No lease lies further ahead, however the clocks of nodes differ. One that does was made while a clock was wrong, and
+has ended: it would keep everybody away for as long as that clock was ahead.
+"""
+LONGEST_HOLD = 7 * 86400 * SECOND
+"""Microseconds that a hold of the collector may last; what lies further ahead is none, as above."""
 ONE = 15 * SECOND
 """Microseconds one deletion may take to begin: a push that ends what somebody left takes no longer lease than that."""
 PATIENCE = 10.0
@@ -49,6 +55,10 @@ OF_DIGEST = Query(
     sa.select(condemned.c.storage_key, condemned.c.leased_until, condemned.c.usable).where(
         condemned.c.digest == bindparam("digest")
     )
+)
+_ended = sa.or_(
+    condemned.c.leased_until < bindparam("at"),
+    condemned.c.leased_until > bindparam("at", type_=sa.BigInteger) + sa.literal_column(str(LONGEST)),
 )
 _mine = sa.and_(condemned.c.storage_key == bindparam("key"), condemned.c.leased_until == bindparam("lease"))
 DROP = Query(sa.delete(condemned).where(_mine))
@@ -77,7 +87,12 @@ CONDEMN = Query(
         usable=bindparam("usable"),
     )
 )
-HELD = Query(sa.select(collector_holds.c.name).where(collector_holds.c.until > bindparam("at")).limit(1))
+holds = sa.and_(
+    collector_holds.c.until > bindparam("at"),
+    collector_holds.c.until <= bindparam("at", type_=sa.BigInteger) + sa.literal_column(str(LONGEST_HOLD + MARGIN)),
+)
+"""Whether a row of `collector_holds` holds anything ``:at`` that time."""
+HELD = Query(sa.select(collector_holds.c.name).where(holds).limit(1))
 KNOWN_BLOB = Query(sa.select(blobs.c.storage_key).where(blobs.c.digest == bindparam("digest")))
 KNOWN_KEY = Query(sa.select(condemned.c.storage_key).where(condemned.c.storage_key == bindparam("key")))
 COMMITTING = Query(sa.select(uploads.c.id).where(uploads.c.committing == bindparam("digest")))
@@ -87,12 +102,10 @@ FENCE = Query(
     .where(uploads.c.committing == bindparam("digest"), uploads.c.leased_until < bindparam("at"))
     .values(writer=sa.null(), committing=sa.null())
 )
-EXPIRED = Query(
-    sa.select(condemned.c.storage_key, condemned.c.digest).where(condemned.c.leased_until < bindparam("at")).limit(100)
-)
+EXPIRED = Query(sa.select(condemned.c.storage_key, condemned.c.digest).where(_ended).limit(100))
 TAKE = Query(
     sa.update(condemned)
-    .where(condemned.c.storage_key == bindparam("key"), condemned.c.leased_until < bindparam("at"))
+    .where(condemned.c.storage_key == bindparam("key"), _ended)
     .values(leased_until=bindparam("until"))
 )
 
@@ -192,13 +205,13 @@ class Condemned:
         """Delete the bytes; how many there were, or None when they were left: the lease is near its end, or, with
         `younger_than`, they have been written since.
         """
-        if now() >= doomed.until - MARGIN:
+        if not _lasts(doomed.until - MARGIN):
             return None
         try:
             stat = await self.storage.stat(doomed.key)
             if stat is not None and younger_than is not None and _written(stat) >= younger_than:
                 size = None
-            elif now() >= doomed.until - MARGIN:
+            elif not _lasts(doomed.until - MARGIN):
                 return None
             else:
                 await self.storage.delete(doomed.key)
@@ -228,7 +241,7 @@ class Condemned:
                 for key, until, usable in rows:
                     at = now()
                     lease = at + MARGIN + ONE
-                    if until >= at:
+                    if _lasts(until):
                         continue
                     if usable == LEFT:
                         await self.database.execute(DROP, key=key, lease=until)
@@ -244,9 +257,15 @@ class Condemned:
     async def key_of(self, tx: Transaction, digest: str) -> str | None:
         """Inside `tx`: bytes of that digest that are being deleted, or None; what could not be deleted is let go of."""
         for key, until, usable in await tx.rows(OF_DIGEST, digest=digest):
-            if usable != LEFT or until >= now() or not await tx.execute(DROP, key=key, lease=until):
+            if usable != LEFT or _lasts(until) or not await tx.execute(DROP, key=key, lease=until):
                 return str(key)
         return None
+
+
+def _lasts(until: int) -> bool:
+    """Whether a lease has not ended."""
+    at = now()
+    return at < until <= at + LONGEST
 
 
 def _written(stat: Stat) -> float:

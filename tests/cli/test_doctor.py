@@ -81,6 +81,8 @@ EXPIRED = (
     "INSERT INTO uploads (id, repository, subject, algorithm, received, state, leased_until, created_at, updated_at)"
     " VALUES ('u', 'a/b', 's', 'sha256', 7, '{}', 0, 0, 0)"
 )
+AHEAD = 4_102_444_800_000_000
+"""The year 2100."""
 PORT = "[server]\nport = 1\n"
 """Where nobody listens."""
 
@@ -136,6 +138,8 @@ def test_a_storage_whose_folder_is_a_file(doctor: Doctor, started: Path) -> None
         ("UPDATE signing_keys SET created_at = 0", "signing keys", "warn", "days old"),
         ("UPDATE alembic_version_accounts SET version_num = 'accounts0001'", "tables", "warn", "the newest is"),
         ("INSERT INTO journal_cursors (reader, serial, leased_until) VALUES ('gone', 0, 0)", "journal", "warn", "gone"),
+        (f"INSERT INTO condemned (storage_key, leased_until) VALUES ('key', {AHEAD})", "leases", "warn", "1 deletions"),
+        (f"INSERT INTO collector_holds (name, until) VALUES ('backup', {AHEAD})", "leases", "warn", "1 holds"),
         (EXPIRED, "uploads", "warn", "1 expired ones with 7 bytes"),
     ],
 )  # fmt: skip

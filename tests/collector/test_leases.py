@@ -12,13 +12,14 @@ import pytest
 import sqlalchemy as sa
 
 from corereg import Registry, Session, StorageUnavailable, Transaction, now
+from corereg.care.holding import Hold
 from corereg.care.repair import Repair
-from corereg.errors import Precondition
+from corereg.errors import BadRequest, Precondition
 from corereg.session import CollectOptions
 from corereg.store import condemned as condemning
 from corereg.store.catalog import StoredBlob
 from corereg.store.condemned import LEASE, MARGIN, Doomed
-from corereg.store.schema import blob_links, blobs, condemned
+from corereg.store.schema import blob_links, blobs, collector_holds, condemned
 from corereg.store.work import Silent
 from corereg.testing.registry import scratch
 
@@ -27,6 +28,8 @@ from .pushing import check_clean, check_whole, chunks, digest_of, keys_of, pulle
 pytestmark = pytest.mark.anyio
 
 NOW = CollectOptions(grace=0)
+SECOND = 1_000_000
+YEAR = 365 * 86400 * SECOND
 
 
 @pytest.fixture
@@ -59,6 +62,11 @@ async def leases(registry: Registry) -> list[int]:
 async def expire(registry: Registry) -> None:
     async with registry.database.transaction() as tx:
         await tx.execute(sa.update(condemned).values(leased_until=now() - 1))
+
+
+async def ahead(registry: Registry) -> None:
+    async with registry.database.transaction() as tx:
+        await tx.execute(sa.update(condemned).values(leased_until=now() + YEAR))
 
 
 async def refuses(_key: str) -> None:
@@ -210,6 +218,54 @@ async def test_a_cancelled_deletion_is_given_up(registry: Registry, monkeypatch:
         group.cancel_scope.cancel()
     (until,) = await leases(registry)
     assert until < doomed.until
+
+
+async def test_a_lease_of_a_wrong_clock_keeps_nobody_away(registry: Registry, session: Session) -> None:
+    """A process died while the clock was a year ahead; then the clock was set right."""
+    doomed = await condemn(registry, b"pushed")
+    await ahead(registry)
+    await push_blob(session, "demo/app", b"pushed")
+    assert await pulled(session, "demo/app", b"pushed")
+    await condemn(registry, b"collected")
+    await ahead(registry)
+    await session.collect(Silent(), NOW)
+    assert await leases(registry) == []
+    still_alive = Doomed(doomed.key, doomed.digest, now() + YEAR)
+    assert await registry.house.condemned.delete(still_alive) is None, "its lease has ended for everybody else"
+    await check_whole(registry)
+
+
+async def test_a_lease_of_a_clock_that_differs_a_little_holds(registry: Registry) -> None:
+    doomed = await condemn(registry, b"mine")
+    async with registry.database.transaction() as tx:
+        await tx.execute(sa.update(condemned).values(leased_until=doomed.until + MARGIN // 2))
+    assert await registry.house.condemned.expired() == []
+
+
+async def test_a_hold_of_a_wrong_clock_holds_nothing(registry: Registry, session: Session) -> None:
+    await push_blob(session, "demo/app", b"free")
+    await session.hold_collection("backup", 60)
+    async with registry.database.transaction() as tx:
+        await tx.execute(sa.update(collector_holds).values(until=now() + YEAR))
+    assert (await session.collect(Silent(), NOW)).blobs == 1
+    await session.hold_collection("adopt", condemning.LONGEST_HOLD // SECOND)
+    with pytest.raises(Precondition, match="while adopt holds everything"):
+        await session.collect(Silent(), NOW)
+    with pytest.raises(BadRequest, match="ask again"):
+        await session.hold_collection("for ever", condemning.LONGEST_HOLD // SECOND + 1)
+
+
+async def test_who_holds_the_collection_asks_again_when_the_clock_was_set_back(
+    registry: Registry, session: Session
+) -> None:
+    hold = Hold(session, "backup", 60)
+    await hold.renew()
+    hold.until += YEAR
+    async with registry.database.transaction() as tx:
+        await tx.execute(sa.update(collector_holds).values(until=hold.until))
+    await hold.renew()
+    with pytest.raises(Precondition, match="while backup holds everything"):
+        await session.collect(Silent(), NOW)
 
 
 async def test_more_leftovers_than_one_look_finds_are_all_finished(registry: Registry, session: Session) -> None:

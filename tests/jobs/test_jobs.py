@@ -346,6 +346,38 @@ async def test_the_task_of_a_process_that_died_is_taken_over_when_its_lease_ends
         assert not (await registry.history.execution(execution)).ended  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("status", ["Pending", "Running"])
+async def test_a_task_of_a_wrong_clock_is_due(tmp_path: Path, status: str) -> None:
+    """It was started, or claimed by a process that died, while a clock was a year ahead."""
+
+    async def work(task: Task) -> None:
+        pass
+
+    async with working(tmp_path, work, slots=0, single=True, concurrency=1) as registry:
+        await start(registry)
+        if status == "Running":
+            assert await registry.queue.claim(registry.jobs, "dead") is not None
+        async with registry.database.transaction() as tx:
+            await tx.execute(sa.update(job_tasks).values(due_at=now() + 365 * 86_400_000_000))
+        taken = await registry.queue.claim(registry.jobs, "other")
+        assert taken is not None
+        assert await registry.queue.claim(registry.jobs, "third") is None
+
+
+async def test_the_longest_pause_of_a_task_is_kept(tmp_path: Path) -> None:
+    from corereg.store.jobs.kinds import LONGEST_PAUSE, Told  # noqa: PLC0415 - of this test alone
+
+    async def work(task: Task) -> None:
+        pass
+
+    async with working(tmp_path, work, slots=0) as registry:
+        await start(registry)
+        claimed = await registry.queue.claim(registry.jobs, "fails")
+        assert claimed is not None
+        await registry.queue.put_back(claimed, Told(None, ()), after=LONGEST_PAUSE)
+        assert await registry.queue.claim(registry.jobs, "early") is None
+
+
 async def test_whoever_was_overtaken_writes_nothing(tmp_path: Path) -> None:
     from corereg.store.jobs import Lost  # noqa: PLC0415 - of this test alone
     from corereg.store.jobs.kinds import Told  # noqa: PLC0415

@@ -15,6 +15,8 @@ from corereg.store.work import Stopped
 LINES_KEPT = 10_000
 """Lines of one task's log; what comes after is counted, and said at the end."""
 LONGEST_LINE = 4_000
+LONGEST_PAUSE = 3600.0
+"""Seconds between two tries of a task."""
 
 Handler: TypeAlias = "Callable[[Task], Awaitable[Mapping[str, Any] | None]]"
 Spawn = Callable[[int, str, Sequence[Mapping[str, Any]]], Awaitable[None]]
@@ -80,7 +82,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     def pause(self, attempts: int) -> float:
         """Seconds to wait after the given number of tries."""
-        return float(min(self.backoff * 2 ** max(attempts - 1, 0), 3600.0))
+        return float(min(self.backoff * 2 ** max(attempts - 1, 0), LONGEST_PAUSE))
 
 
 class Task:

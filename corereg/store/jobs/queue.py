@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from corereg.store.database import Database, Query, Row, Transaction, now, plain
-from corereg.store.jobs.kinds import Job, Told
+from corereg.store.jobs.kinds import LONGEST_PAUSE, Job, Told
 from corereg.store.jobs.records import ENDED, Claimed, Execution, Started, StartedBy, Status
 from corereg.store.schema import job_executions, job_logs, job_pauses, job_tasks
 
@@ -25,11 +25,15 @@ CHANNEL = "corereg jobs"
 LOST_AT_MOST = 10
 """A task may be begun so many times more than its tries, for processes that died under it."""
 
-DUE = Query(sa.select(job_tasks.c.id).where(job_tasks.c.due_at <= bindparam("at")).limit(1))
+CLOCKS = 60 * SECOND
+"""How far the clocks of nodes may differ."""
+
+_due = sa.or_(job_tasks.c.due_at <= bindparam("at"), job_tasks.c.due_at > bindparam("furthest"))
+DUE = Query(sa.select(job_tasks.c.id).where(_due).limit(1))
 PAUSED = Query(sa.select(job_pauses.c.kind))
 BUSY = Query(
     sa.select(job_tasks.c.kind, sa.func.count())
-    .where(job_tasks.c.status == "Running", job_tasks.c.due_at > bindparam("at"))
+    .where(job_tasks.c.status == "Running", ~_due)
     .group_by(job_tasks.c.kind)
 )
 EXECUTION = Query(sa.select(*job_executions.c).where(job_executions.c.id == bindparam("execution_id")))
@@ -74,6 +78,10 @@ class Queue:
     def __init__(self, database: Database, *, lease: float = 30.0) -> None:
         self.database = database
         self.lease = int(lease * SECOND)
+        self.furthest = max(self.lease, int(LONGEST_PAUSE * SECOND)) + CLOCKS
+        """No lease and no pause lies further ahead, in microseconds. What does was written while a clock was wrong, and
+        is due: it would wait for as long as that clock was ahead.
+        """
         self.wake: Callable[[], None] = lambda: None
         """Called when there may be something to do for this process."""
 
@@ -213,7 +221,12 @@ class Queue:
 
     async def due(self) -> bool:
         """Whether any task waits for somebody; cheap, and no promise that this process may have it."""
-        return await self.database.row(DUE, at=now()) is not None
+        return await self.database.row(DUE, **self._times()) is not None
+
+    def _times(self) -> dict[str, int]:
+        """What `_due` compares with."""
+        at = now()
+        return {"at": at, "furthest": at + self.furthest}
 
     async def claim(self, kinds: Mapping[str, Job], node: str) -> Claimed | None:
         """The task that is due longest, of one of `kinds` that is not paused and has not as many running as it may."""
@@ -223,7 +236,7 @@ class Queue:
             await self.database.lock(tx, "corereg jobs")
             free = await self._free(tx, kinds)
             while True:
-                row: Any = await tx.row(self._next(free))
+                row: Any = await tx.row(self._next(free), **self._times())
                 if row is None:
                     return None
                 claimed = await self._take(tx, row, kinds[row.kind], node)
@@ -232,7 +245,7 @@ class Queue:
 
     async def _free(self, tx: Transaction, kinds: Mapping[str, Job]) -> list[str]:
         paused = {row[0] for row in await tx.rows(PAUSED)}
-        busy = {row[0]: int(row[1]) for row in await tx.rows(BUSY, at=now())}
+        busy = {row[0]: int(row[1]) for row in await tx.rows(BUSY, **self._times())}
         return [
             kind
             for kind, job in kinds.items()
@@ -254,7 +267,7 @@ class Queue:
                 job_executions.c.stopping,
             )
             .join(job_executions, job_executions.c.id == job_tasks.c.execution_id)
-            .where(job_tasks.c.due_at <= now(), job_tasks.c.kind.in_(list(kinds)))
+            .where(_due, job_tasks.c.kind.in_(list(kinds)))
             .order_by(job_tasks.c.due_at, job_tasks.c.id)
             .limit(1)
         )
