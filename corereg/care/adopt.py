@@ -24,7 +24,7 @@ from corereg.session import FoundManifest, House, Session
 from corereg.store.catalog import StoredBlob
 from corereg.store.schema import blobs as blob_rows
 from corereg.store.scopes import among
-from corereg.store.storage import KeyMissing, Storage, blob_key
+from corereg.store.storage import KeyMissing, Storage, blob_key, shown
 from corereg.store.work import Work
 
 BATCH = 100
@@ -145,6 +145,7 @@ class _Adoption:
     def problem(self, kind: str, where: str, message: str) -> None:
         """Report, count and go on."""
         self.counts[kind] += 1
+        where, message = shown(where), shown(message)  # names of files, which may be any bytes
         self.work.log(f"{where}: {message}")
         if len(self.found.problems) < TOLD:
             self.found.problems.append(Problem(kind, where, message))

@@ -24,7 +24,7 @@ from corereg.store.catalog import StoredBlob
 from corereg.store.database import Database
 from corereg.store.schema import Schema, upgrade, upgrade_to
 from corereg.store.schema import blobs as blob_rows
-from corereg.store.storage import BLOBS, Storage, blob_key
+from corereg.store.storage import BLOBS, Storage, blob_key, shown
 from corereg.store.unfinished import MARK, restoring, table_names
 from corereg.store.work import Work
 
@@ -88,7 +88,7 @@ class _Restore:
             raise BackupError(message)
         async with aclosing(self.storage.list(BLOBS)) as keys:
             async for stat in keys:
-                message = f"the storage is not empty, it holds {stat.key}: restore into a new one"
+                message = f"the storage is not empty, it holds {shown(stat.key)}: restore into a new one"
                 raise BackupError(message)
         await self.database.run_sync(self._mark)
 

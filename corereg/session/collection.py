@@ -25,7 +25,7 @@ from corereg.session.artifacts import Artifacts
 from corereg.store.collector import Collector, DeadLink
 from corereg.store.condemned import LONGEST_HOLD, Doomed
 from corereg.store.database import DatabaseError, now
-from corereg.store.storage import StorageError
+from corereg.store.storage import StorageError, shown
 from corereg.store.work import Work
 
 log = logging.getLogger(__name__)
@@ -298,13 +298,16 @@ class _Round:
     async def _orphans(self) -> None:
         if (key := await self.collector.foreign()) is not None:
             self.work.log(
-                f"bytes that no row knows stay: the storage holds {key} and what else another registry keeps of its "
-                "repositories; adopt it (corereg adopt), and remove that folder when there shall be no way back"
+                f"bytes that no row knows stay: the storage holds {shown(key)} and what else another registry keeps of "
+                "its repositories; adopt it (corereg adopt), and remove that folder when there shall be no way back"
             )
             return
         looked_at = 0
         async with aclosing(self.collector.orphans(self.before)) as windows:
-            async for keys, number in windows:
+            async for keys, nameless, number in windows:
+                for key in nameless:
+                    self._list(f"{shown(key)} stays: its name is no text; remove it by hand if nobody needs it")
+                self.found.left += len(nameless)
                 for start in range(0, len(keys), BATCH):
                     await self._take_orphans(keys[start : start + BATCH])
                 looked_at += number

@@ -25,7 +25,7 @@ from corereg.store.schema import (
     repositories,
     tags,
 )
-from corereg.store.storage import Stat, Storage
+from corereg.store.storage import Stat, Storage, shown
 
 WINDOW = 500
 """Rows looked at by one query: a few milliseconds of SQLite's, which run in the event loop."""
@@ -222,8 +222,9 @@ class Collector:
                 return stat.key
         return None
 
-    async def orphans(self, before: int) -> AsyncGenerator[tuple[list[str], int]]:
-        """(keys that no row knows and that were written before `before`, keys looked at), window by window.
+    async def orphans(self, before: int) -> AsyncGenerator[tuple[list[str], list[str], int]]:
+        """(keys that no row knows and that were written before `before`, those among them that no row can hold, keys
+        looked at), window by window.
 
         A storage that cannot say when a key was written keeps its orphans.
         """
@@ -232,30 +233,33 @@ class Collector:
             async for stat in keys:
                 window.append(stat)
                 if len(window) == WINDOW:
-                    yield await self._unknown(window, before), len(window)
+                    yield *await self._unknown(window, before), len(window)
                     window = []
         if window:
-            yield await self._unknown(window, before), len(window)
+            yield *await self._unknown(window, before), len(window)
 
-    async def _unknown(self, window: Sequence[Stat], before: int) -> list[str]:
-        old = [each.key for each in window if each.modified is not None and each.modified * SECOND < before]
+    async def _unknown(self, window: Sequence[Stat], before: int) -> tuple[list[str], list[str]]:
+        found = [each.key for each in window if each.modified is not None and each.modified * SECOND < before]
+        # A file's name may be any bytes; neither database takes those that are no text, not even to be asked for them.
+        old = [key for key in found if shown(key) == key]
+        nameless = [key for key in found if shown(key) != key]
         named = {key: digest for key in old if (digest := digest_of(key)) is not None}
         others = [key for key in old if key not in named]
         known: set[str] = set()
         if named:
-            found = await self.database.rows(
+            rows = await self.database.rows(
                 sa.select(blobs.c.storage_key).where(blobs.c.digest.in_(list(named.values())))
             )
-            known |= {row[0] for row in found}
+            known |= {row[0] for row in rows}
         if others:
             elsewhere = sa.literal_column("substr(storage_key, 1, 8)") == sa.literal_column("'corereg/'")
-            found = await self.database.rows(
+            rows = await self.database.rows(
                 sa.select(blobs.c.storage_key).where(blobs.c.storage_key.in_(others), elsewhere)
             )
-            known |= {row[0] for row in found}
+            known |= {row[0] for row in rows}
         going = await self.database.rows(sa.select(condemned.c.storage_key).where(condemned.c.storage_key.in_(old)))
         known |= {row[0] for row in going}
-        return [key for key in old if key not in known]
+        return [key for key in old if key not in known], nameless
 
     async def last_links(self, repository_id: int, dead: Sequence[DeadLink], before: int) -> list[DeadLink]:
         """Of a repository's dead links those whose blob would go with them: no repository has a live one, and this

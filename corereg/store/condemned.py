@@ -130,7 +130,7 @@ HOLD_LOCK = "corereg collector hold"
 def digest_of(key: str) -> str | None:
     """The digest that a key is made of: ``docker/registry/v2/blobs/sha256/ab/ab12.../data`` -> ``sha256:ab12...``."""
     parts = key.removeprefix(BLOBS).split("/") if key.startswith(BLOBS) else []
-    if len(parts) != 4 or parts[3] != "data" or not parts[2].startswith(parts[1]):
+    if len(parts) != 4 or parts[3] != "data" or not parts[2].startswith(parts[1]) or not key.isascii():
         return None
     return f"{parts[0]}:{parts[2]}"
 

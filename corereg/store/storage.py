@@ -58,6 +58,11 @@ upload has a row.
 _DIGEST = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]{2,}")
 
 
+def shown(key: str) -> str:
+    """A key for people and logs: what of its name is no character, or is a NUL, as an escape."""
+    return key.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
+
+
 def blob_key(digest: str) -> str:
     """Where a blob lies: ``sha256:ab12...`` -> ``docker/registry/v2/blobs/sha256/ab/ab12.../data``."""
     if not _DIGEST.fullmatch(digest):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -240,3 +241,39 @@ async def test_one_repository_alone_and_one_word_into_a_namespace(there: Distrib
     assert found.held_until is not None
     assert await pulled(registry, "library/word", "1") == word["digest"]
     assert await registry.catalog.repository_id("team/app") is None
+
+
+def no_text(folder: Path, name: bytes) -> None:
+    """An old file whose name is no UTF-8."""
+    path = folder / os.fsdecode(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+    os.utime(path, (1, 1))
+
+
+async def test_names_that_are_no_text_are_told_and_left_out(there: Distribution, registry: Registry) -> None:
+    """A file's name may be any bytes, and a log is text."""
+    there.image("team/app", "1")
+    root = registry.config.data / "storage" / "docker" / "registry" / "v2" / "repositories"
+    for name in (
+        b"caf\xe9/_layers/x",
+        b"team/app/_manifests/tags/caf\xe9/current/link",
+        b"team/app/_layers/\xe9/a/link",
+    ):
+        no_text(root, name)
+    lines: list[str] = []
+
+    class Listening(Silent):
+        def log(self, line: str) -> None:
+            lines.append(line.encode().decode())
+
+    found = await take_over(registry.house, registry.session(), Listening())
+    assert (found.repositories, found.manifests, found.tags) == (1, 1, 1)
+    assert found.counts == {"link": 1, "name": 1, "tag": 1}
+    assert any(line.startswith("caf\\udce9: ") for line in lines)
+    assert {each.kind for each in found.problems if "\\udce9" in f"{each.where} {each.message}"} == {
+        "link",
+        "name",
+        "tag",
+    }
+    assert await pulled(registry, "team/app", "1")

@@ -202,3 +202,19 @@ async def test_pages_end_where_the_table_ends(registry: Registry, monkeypatch: p
     await push(registry, "library/other")
     found = await fsck(registry)
     assert (found.manifests, found.problems) == (2, {})
+
+
+def no_text(folder: Path, name: bytes) -> None:
+    """An old file whose name is no UTF-8."""
+    path = folder / os.fsdecode(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+    os.utime(path, (1, 1))
+
+
+async def test_names_that_are_no_text_are_strange_bytes(registry: Registry) -> None:
+    """A file's name may be any bytes, and no database can be asked for it."""
+    no_text(place(registry).parents[2], b"ab/ab\xe9/data")
+    found = await fsck(registry)
+    assert found.problems == {}
+    assert found.notes["bytes without a row"] == 1

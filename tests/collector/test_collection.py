@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -505,3 +506,28 @@ async def test_bytes_of_an_upload_that_cannot_be_removed_keep_nothing_else(
     monkeypatch.setattr(registry.storage, "abort", refuses)
     found = await collect(session)
     assert (found.uploads, found.left, found.blobs) == (0, 1, 1)
+
+
+def no_text(folder: Path, name: bytes) -> None:
+    """An old file whose name is no UTF-8."""
+    path = folder / os.fsdecode(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+    os.utime(path, (1, 1))
+
+
+@pytest.mark.corereg_files
+async def test_names_that_are_no_text_stay_and_stop_nothing(registry: Registry, session: Session) -> None:
+    """A file's name may be any bytes; no row can hold these, and nobody can ask a database for them."""
+    await push_blob(session, "demo/app", b"dead")
+    folder = registry.config.data / "storage" / "docker" / "registry" / "v2" / "blobs" / "sha256" / "ab"
+    for name in (b"caf\xe9.txt", b"ab\xe9/data"):
+        no_text(folder, name)
+    for dry_run in (True, False):
+        notes = Notes()
+        found = await session.collect(notes, CollectOptions(grace=0, dry_run=dry_run))
+        assert (found.blobs, found.orphans, found.left) == (1, 0, 2)
+        told = sorted(line for line in notes.lines if "its name is no text" in line)
+        assert len(told) == 2
+        assert "/ab/ab\\udce9/data stays" in told[0]
+        assert "/ab/caf\\udce9.txt stays" in told[1]
