@@ -45,7 +45,7 @@ class Blobs(Door):
             await self._admit(self.operation("blob.pull", repository=repository, digest=str(digest), size=found.size))
         # Whoever hears that it is here names it in a manifest soon, and the collector may be on its way.
         old = head and found.used < now() - self._house.gc.grace * SECOND // 2
-        if old and not await self._house.catalog.use_blob(repository, str(digest)):
+        if old and not await self._still_there(self._house.catalog.use_blob(repository, str(digest))):
             raise BlobUnknown
         return found
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,7 +23,7 @@ from corereg.oci.errors import (
 from corereg.plugins import Plugins
 from corereg.store.catalog import Catalog
 from corereg.store.condemned import Condemned
-from corereg.store.database import Database, Transaction, inside
+from corereg.store.database import Database, DatabaseError, Transaction, inside
 from corereg.store.jobs import History, Job, Queue, Schedules
 from corereg.store.journal import Happening, Journal
 from corereg.store.rights import Rights
@@ -31,6 +32,8 @@ from corereg.store.storage import Storage
 from corereg.store.trash import Trash
 from corereg.store.uploads import Uploads
 from corereg.tracing import Tracer
+
+log = logging.getLogger(__name__)
 
 TURN = 10
 """Operations of one change after which readers have their turn: SQLite's statements never wait for anything."""
@@ -206,6 +209,17 @@ class Door:
         if refusal is not None:
             self._happened("access.refused", repository=operation.repository, digest=operation.digest, later=True)
             raise Refused(refusal)
+
+    @staticmethod
+    async def _still_there(used: Awaitable[bool]) -> bool:
+        """Whether what is marked as used is there. Where nothing can be written, reads go on, and nothing is collected
+        either.
+        """
+        try:
+            return await used
+        except DatabaseError as error:
+            log.debug("not marked as used: %s", error)
+            return True
 
     def operation(self, kind: str, **fields: Any) -> Operation:
         """An operation of this session's identity."""

@@ -84,7 +84,7 @@ class Manifests(Door):
             )
         # Whoever hears that it is here names it in an index soon, and the collector may be on its way.
         old = head and found.used < now() - self._house.gc.grace * SECOND // 2
-        if old and not await catalog.use_manifest(repository, found.digest):
+        if old and not await self._still_there(catalog.use_manifest(repository, found.digest)):
             raise await self._manifest_unknown(repository, reference)
         if not head:
             self._happened("manifest.pull", later=True, repository=repository, digest=found.digest, tags=tags)

@@ -17,6 +17,7 @@ from corereg.oci.manifest import Manifest
 from corereg.session import Collected, CollectOptions, collection
 from corereg.session.artifacts import Artifacts
 from corereg.store import catalog
+from corereg.store.database import DatabaseFull
 from corereg.store.listing import Listing
 from corereg.store.schema import blob_links, blobs, manifests, trash
 from corereg.store.work import Silent
@@ -141,6 +142,21 @@ async def test_the_head_of_a_young_manifest_writes_nothing(tmp_path: Path) -> No
         body = await push_image(registry.session(), "demo/app", None, b"config")
         await registry.session().manifest("demo/app", digest_of(body), head=True)
         assert await registry.database.rows(sa.text("SELECT used_at FROM manifests")) == [(0,)]
+
+
+async def test_the_head_of_what_is_old_needs_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full, or read-only, stops pushes; clients begin a pull with a HEAD."""
+    async with opened(tmp_path, grace=7200) as registry:
+        session = registry.session()
+        body = await push_image(session, "demo/app", "v1", b"config")
+        await later(registry, 3 * HOUR)
+
+        async def full(*arguments: Any, **parameters: Any) -> int:
+            raise DatabaseFull("no room is left")
+
+        monkeypatch.setattr(registry.database, "execute", full)
+        assert (await session.manifest("demo/app", Tag("v1"), head=True)).size == len(body)
+        assert (await session.blob("demo/app", digest_of(b"config"), head=True)).size == len(b"config")
 
 
 @pytest.mark.parametrize("how", ["put", "head"])
