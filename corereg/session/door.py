@@ -113,6 +113,22 @@ class Change:
         for subject in subjects:
             self.changed[subject] = True
 
+    async def empty_trash(self, namespace: str) -> None:
+        """Forget for good what was deleted in a namespace that goes: by its names alone, whoever makes the namespace
+        again could restore it.
+        """
+        deleted = await Trash.forget(self.tx, namespace)
+        if deleted:
+            done = self.operation
+            self.more.append(
+                Operation(
+                    kind="trash.empty",
+                    identity=done.identity,
+                    address=done.address,
+                    details={"namespace": namespace, "deleted": deleted},
+                )
+            )
+
 
 class Door:
     """Who is asking, what that identity may do, and the way every change goes."""

@@ -13,7 +13,7 @@ from sqlalchemy import bindparam
 from corereg.store.database import Database, Query, Row, Transaction, now
 from corereg.store.listing import Fields, Listing, page
 from corereg.store.schema import manifests, trash
-from corereg.store.scopes import covered
+from corereg.store.scopes import covered, within
 
 KEEP = Query(
     sa.insert(trash).from_select(
@@ -171,6 +171,11 @@ class Trash:
         """Inside `tx`: forget for good what was deleted before that moment, at most `limit`; how many."""
         old = sa.select(trash.c.id).where(trash.c.deleted_at < before).order_by(trash.c.deleted_at).limit(limit)
         return await tx.execute(sa.delete(trash).where(trash.c.id.in_(old)))
+
+    @staticmethod
+    async def forget(tx: Transaction, namespace: str) -> int:
+        """Inside `tx`: forget for good what was deleted in the namespace's repositories; how many."""
+        return await tx.execute(sa.delete(trash).where(within(trash.c.repository, namespace)))
 
     async def count(self, before: int) -> int:
         row = await self.database.row(sa.select(sa.func.count()).select_from(trash).where(trash.c.deleted_at < before))

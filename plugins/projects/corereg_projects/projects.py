@@ -292,7 +292,7 @@ class ProjectStore:
             raise BadRequest(message)
 
     async def delete(self, session: Session, namespace: Namespace) -> None:
-        """Forget an empty project. Raises Precondition for one with repositories."""
+        """Forget an empty project, and what was deleted in it. Raises Precondition for one with repositories."""
         needs = Action("project", "delete", namespace.scope)
         await session.require(needs)
         operation = session.operation("project.delete", details=_told(await self.read(namespace)))
@@ -306,6 +306,7 @@ class ProjectStore:
             reason = await self.undeletable(namespace, tx)
             if reason is not None:
                 raise Precondition(reason)
+            await change.empty_trash(namespace.name)
             for table in (members, allowlists):
                 await tx.execute(sa.delete(table).where(table.c.project_id == namespace.id))
             await tx.execute(sa.delete(projects).where(projects.c.id == namespace.id))

@@ -9,11 +9,11 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from corereg import Grant, Registry, asgi, tables
+from corereg import Grant, Listing, Missing, Registry, asgi, tables
 from corereg.testing.client import Credentials, RegistryClient
 from corereg_projects.schema import allowlists
 
-from .conftest import LIST, code, message
+from .conftest import LIST, PASSWORD, code, message
 
 pytestmark = pytest.mark.anyio
 
@@ -349,6 +349,27 @@ async def test_deleting_one(registry: Registry, api: Any) -> None:
     again = await api.create("web", "bob")
     assert again > number, "a number is never given twice"
     assert (await api("GET", "/web", "alice")).status_code == 403, "and who was a member of the old one is none here"
+
+
+async def test_what_was_deleted_in_it_goes_with_it(registry: Registry, api: Any) -> None:
+    """Whoever makes a project of that name next is somebody else, who must not restore what the old one had."""
+    session = registry.session()
+    await api.create("web", "alice")
+    await api.create("web-2", "alice")
+    async with RegistryClient(app=asgi(registry), credentials=Credentials("alice", PASSWORD)) as client:
+        for name in ("web/app", "web/deep/app", "web-2/app"):
+            await client.push_image(name, "1")
+            await session.delete_repository(name)
+    kept, _ = await session.trash(Listing())
+    assert {each.repository for each in kept} == {"web/app", "web/deep/app", "web-2/app"}
+    assert (await api("DELETE", "/web", "alice")).status_code == 200
+    await api.create("web", "bob")
+    left, _ = await session.trash(Listing())
+    assert [each.repository for each in left] == ["web-2/app"]
+    for each in kept[-2:]:
+        with pytest.raises(Missing):
+            await session.restore(each.id)
+    assert (await details(registry, "trash.empty")) == [{"namespace": "web", "deleted": 2}]
 
 
 async def test_one_with_repositories_stays(registry: Registry, api: Any) -> None:
