@@ -172,10 +172,12 @@ class ProjectStore:
             "owner_name": new.owner.name if new.owner else "",
             "storage_limit": new.storage_limit,
         }
-        for above in ancestors(new.name)[-1:]:
-            await self._check_above(session, new.name, above)
+        above = await self._above(session, new.name)
         async with session.change(session.operation("project.create", details=details), needs=CREATE) as change:
             await self.database.lock(change.tx, LOCK)
+            # Policies may have taken their time: the outer one is there still, and is not somebody else's by now.
+            if above is not None and await change.tx.row(RESOLVE_ID, id=above.id) is None:
+                raise _nowhere(new.name, above.name)
             await self._check_openness(change.tx, new.name, new.visibility)
             project = await self._insert(change.tx, new)
             change.describe(details=details | {"id": project.id})
@@ -186,12 +188,17 @@ class ProjectStore:
                 change.rights_changed(SUBJECT)
         return project
 
-    async def _check_above(self, session: Session, name: str, above: str) -> None:
-        """A project inside another one takes repositories away from it, so its administrators decide."""
-        if await self.resolve(above) is None:
-            message = f"{name} would stand in the project {above}, which is not there; create that first"
-            raise BadRequest(message)
-        await session.require(Action("project", "update", scope_of(above)))
+    async def _above(self, session: Session, name: str) -> Namespace | None:
+        """The project that one of that name would stand in. It takes repositories away from it, so the outer one's
+        administrators decide.
+        """
+        for around in ancestors(name)[-1:]:
+            above = await self.resolve(around)
+            if above is None:
+                raise _nowhere(name, around)
+            await session.require(Action("project", "update", scope_of(around)))
+            return above
+        return None
 
     async def _insert(self, tx: Transaction, new: NewProject) -> StoredProject:
         at = now()
@@ -350,6 +357,10 @@ def _details(name: str, visibility: Visibility, metadata: Mapping[str, str]) -> 
 
 def _told(project: StoredProject) -> dict[str, Any]:
     return {"id": project.id, **_details(project.name, project.visibility, project.metadata)}
+
+
+def _nowhere(name: str, above: str) -> BadRequest:
+    return BadRequest(f"{name} would stand in the project {above}, which is not there; create that first")
 
 
 def _gone(name: str) -> Missing:

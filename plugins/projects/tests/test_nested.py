@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from corereg import ANONYMOUS, Action, Registry, tables
+from corereg import ANONYMOUS, Action, Operation, Registry, hookimpl, tables
 
 from .conftest import LIST, code, message
 
@@ -52,6 +53,39 @@ async def test_the_outer_one_comes_first(api: Any) -> None:
     answer = await api("POST", "", "alice", {"project_name": "team/sub"})
     assert code(answer) == (400, "BAD_REQUEST")
     assert "create that first" in message(answer)
+
+
+class Meanwhile:
+    """While a policy is asked about a project inside another one, something else happens."""
+
+    name = "meanwhile"
+
+    def __init__(self) -> None:
+        self.happens: Callable[[], Awaitable[None]] | None = None
+
+    @hookimpl
+    async def admit(self, operation: Operation) -> None:
+        if self.happens is not None and operation.kind == "project.create" and "/" in operation.details["name"]:
+            await self.happens()
+
+
+@pytest.mark.parametrize("remade", [False, True])
+async def test_the_outer_one_goes_while_an_inner_one_is_made(node: Any, remade: bool) -> None:
+    """Or whoever makes the outer one next would have rights in the inner one."""
+    meanwhile = Meanwhile()
+    _, api = await node(meanwhile, nested=True)
+    await api.create("team", "alice")
+
+    async def goes() -> None:
+        assert (await api("DELETE", "/team", "alice")).status_code == 200
+        if remade:
+            await api.create("team", "bob")
+
+    meanwhile.happens = goes
+    answer = await api("POST", "", "alice", {"project_name": "team/sub"})
+    assert code(answer) == (400, "BAD_REQUEST")
+    assert "create that first" in message(answer)
+    assert (await api("GET", at("team/sub"))).status_code == 404
 
 
 async def test_only_administrators_of_the_outer_one_make_an_inner_one(api: Any) -> None:
