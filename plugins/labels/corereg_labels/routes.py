@@ -26,7 +26,7 @@ from corereg import (
 from corereg_labels.store import Label, LabelStore, Words
 
 NOWHERE = "/*"
-"""A scope that no grant names: only who may act everywhere learns that a project is not there."""
+"""A scope that no grant names: only who may act everywhere learns that a project, or a label, is not there."""
 GLOBAL, PROJECT = "g", "p"
 LONGEST_NAME = 128
 LONGEST_DESCRIPTION = 1024
@@ -134,12 +134,7 @@ class LabelRoutes:
 
     async def get_label_by_id(self, session: Session, label_id: int) -> LabelResp:
         """One label; a global one for everybody who has signed in, as the list shows it to them."""
-        label = await self._store().with_id(label_id)
-        if label.namespace:
-            await session.require(Action("label", "read", label.scope))
-        else:
-            await _signed_in(session)
-        return response(label)
+        return response(await self._label(session, label_id, "read"))
 
     async def update_label(self, session: Session, label_id: int, body: LabelReq) -> None:
         """Name, description and color anew; scope and project stay, whatever the body says."""
@@ -167,8 +162,15 @@ class LabelRoutes:
     # ---- whose label ----
 
     async def _label(self, session: Session, label_id: int, word: str) -> Label:
-        label = await self._store().with_id(label_id)
-        await session.require(Action("label", word, label.scope))
+        """The label, for whoever may do that to it. Raises Missing for those who may know."""
+        said = _said(label_id, word)
+        try:
+            label = await self._store().with_id(label_id)
+        except Missing:
+            await session.require(Action("label", word, NOWHERE), said=said)
+            raise
+        if label.namespace or word != "read" or session.identity.anonymous:
+            await session.require(Action("label", word, label.scope), said=said)
         return label
 
     async def _project(self, session: Session, project_id: int, word: str) -> Namespace:
@@ -177,11 +179,17 @@ class LabelRoutes:
             message = "must with project ID when to query project labels: scope=p&project_id=1"
             raise BadRequest(message)
         namespace = await self._registry.plugins.resolve_namespace(project_id)
-        await session.require(Action("label", word, namespace.scope if namespace else NOWHERE))
+        needs = Action("label", word, namespace.scope if namespace else NOWHERE)
+        await session.require(needs, said=_said(project_id, word))
         if namespace is None:
             message = f"there is no project {project_id}"
             raise Missing(message)
         return namespace
+
+
+def _said(number: int, word: str) -> Action:
+    """What a refusal repeats: the caller's own number, and not what is called so, or whether it is there."""
+    return Action("label", word, f"{number}/*")
 
 
 async def _signed_in(session: Session) -> None:

@@ -28,7 +28,7 @@ from corereg_robots.permissions import PROJECT, SYSTEM, RobotPermission, checked
 from corereg_robots.store import NEVER, Fields, Robot, RobotStore
 
 NOWHERE = "/*"
-"""A scope that no grant names: only who may act everywhere learns that a project is not there."""
+"""A scope that no grant names: only who may act everywhere learns that a project, or a robot, is not there."""
 LONGEST_DURATION = 2**31 - 2
 LONGEST_DESCRIPTION = 1024
 
@@ -142,7 +142,6 @@ class RobotRoutes:
     async def list_robot(self, session: Session, query: Listing) -> Listed[RobotResp]:
         """Robots of the system, or with ``q=Level=project,ProjectID=1`` those of a project."""
         namespace = await self._asked_for(session, query)
-        await session.require(Action("robot", "list", namespace.scope if namespace else "system"))
         store = self._store()
         robots, total = await store.listed(query, namespace)
         permissions = await store.permissions_of(robots)
@@ -215,24 +214,32 @@ class RobotRoutes:
     # ---- whose robot ----
 
     async def _robot(self, session: Session, robot_id: int, word: str) -> Robot:
-        robot = await self._store().with_id(robot_id)
-        await session.require(Action("robot", word, robot.scope))
+        """The robot, for whoever may do that to it. Raises Missing for those who may know."""
+        said = _said(robot_id, word)
+        try:
+            robot = await self._store().with_id(robot_id)
+        except Missing:
+            await session.require(Action("robot", word, NOWHERE), said=said)
+            raise
+        await session.require(Action("robot", word, robot.scope), said=said)
         return robot
 
     async def _project(self, session: Session, reference: int | str, word: str) -> Namespace:
         """The project, for whoever may do that to its robots. Raises Missing for those who may know."""
         namespace = await self._registry.plugins.resolve_namespace(reference)
-        await session.require(Action("robot", word, namespace.scope if namespace else NOWHERE))
+        needs = Action("robot", word, namespace.scope if namespace else NOWHERE)
+        await session.require(needs, said=_said(reference, word))
         if namespace is None:
             message = f"there is no project {str(reference)[:80]!r}"
             raise Missing(message)
         return namespace
 
     async def _asked_for(self, session: Session, query: Listing) -> Namespace | None:
-        """The project whose robots a list is of; None for the system."""
+        """The project whose robots a list is of, for whoever may see them; None for the system."""
         terms = {term.key: term for term in query.terms}
         level = _word(terms.get("level"), SYSTEM)
         if level == SYSTEM:
+            await session.require(Action("robot", "list"))
             return None
         if level != PROJECT:
             message = f"bad request error level input: {level[:40]!r}; a robot is of the level system or project"
@@ -284,6 +291,11 @@ class RobotRoutes:
             last_used_address=robot.last_used_address or msgspec.UNSET,
             previous_secret_until=_when(robot.overlaps_until),
         )
+
+
+def _said(reference: int | str, word: str) -> Action:
+    """What a refusal repeats: the caller's own words, and not what a number is called, or whether it is there."""
+    return Action("robot", word, f"{str(reference)[:80]}/*")
 
 
 def _word(term: Term | None, otherwise: str) -> str:
