@@ -135,10 +135,10 @@ class Accounts:
     # ---- what other plugins ask ----
 
     @hookimpl(optionalhook=True)
-    async def find_principal(self, kind: str, reference: int | str) -> Principal | None:
+    async def find_principal(self, kind: str, reference: int | str, group_type: int) -> Principal | None:
         from corereg_accounts.principals import principal
 
-        return await principal(self._stores(), kind, reference)
+        return await principal(self._stores(), kind, reference, group_type)
 
     @hookimpl(optionalhook=True)
     async def describe_system(self, session: Session) -> Mapping[str, Any]:

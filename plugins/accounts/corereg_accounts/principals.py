@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from corereg import Missing, Principal
-from corereg_accounts.groups import Group
+from corereg_accounts.groups import Group, Kind
 from corereg_accounts.stores import Stores
 from corereg_accounts.users import User, UserUnknown
 
 
-async def principal(stores: Stores, kind: str, reference: int | str) -> Principal | None:
-    """The user or the group that is meant; a group may be named by its DN too."""
+async def principal(stores: Stores, kind: str, reference: int | str, group_type: int) -> Principal | None:
+    """The user or the group that is meant; a group may be named by its DN too, and is of that type unless it is 0."""
     if kind == "user":
         user = await _user(stores, reference)
         return None if user is None else Principal("user", user.id, user.name, user.subject)
     if kind == "group":
-        group = await _group(stores, reference)
+        group = await _group(stores, reference, group_type)
         return None if group is None else Principal("group", group.id, group.name, group.subject)
     return None
 
@@ -28,9 +28,10 @@ async def _user(stores: Stores, reference: int | str) -> User | None:
         return None
 
 
-async def _group(stores: Stores, reference: int | str) -> Group | None:
+async def _group(stores: Stores, reference: int | str, group_type: int) -> Group | None:
     if isinstance(reference, str):
-        return await stores.groups.named(reference)
+        kinds = [each for each in Kind if group_type in {0, each}]
+        return await stores.groups.named(reference, kinds) if kinds else None
     try:
         return await stores.groups.with_id(reference)
     except Missing:

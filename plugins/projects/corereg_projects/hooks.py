@@ -9,8 +9,9 @@ from corereg import Namespace, Principal, hookspec
 
 
 @hookspec
-async def find_principal(kind: Literal["user", "group"], reference: int | str) -> Principal | None:
-    """Say which user or group a number or a name means.
+async def find_principal(kind: Literal["user", "group"], reference: int | str, group_type: int) -> Principal | None:
+    """Say which user or group a number or a name means. Of groups with one name the one of `group_type` (1 LDAP, 2
+    HTTP, 3 OIDC, 4 local) is meant; 0 is any. Who keeps only one type of groups may leave that out.
 
     Asked: when somebody is made a member, with what the request says; and when a user or a group was changed.
     Order: the first plugin that answers wins.

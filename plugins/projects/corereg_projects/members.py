@@ -138,12 +138,12 @@ class Members:
 
     # ---- changing ----
 
-    async def find_principal(self, kind: Kind, reference: int | str) -> Principal | None:
+    async def find_principal(self, kind: Kind, reference: int | str, group_type: int = 0) -> Principal | None:
         """Who that is, by whoever keeps users and groups; nobody for what no database could hold."""
         if "\0" in reference if isinstance(reference, str) else not 0 < reference <= LARGEST:
             return None
         for _, ask in self._registry.plugins.asked("find_principal"):
-            answer: Principal | None = await ask(kind, reference)
+            answer: Principal | None = await ask(kind, reference, group_type)
             if answer is not None:
                 return answer
         return None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from corereg import Grant, Registry
+from corereg import Grant, Principal, Registry, hookimpl
 
 from .conftest import code, message
 from .test_projects import details
@@ -51,6 +51,41 @@ async def test_a_group(api: Any, group: dict[str, Any]) -> None:
     assert answer.status_code == 201
     said = await api.get(answer.headers["location"], "alice")
     assert (said["entity_name"], said["entity_id"], said["entity_type"]) == ("ops", 1, "g")
+
+
+class Directory:
+    """Keeps groups of several types, and tells which one it was asked for."""
+
+    name = "directory"
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int | str, int]] = []
+
+    @hookimpl(optionalhook=True)
+    async def find_principal(self, kind: str, reference: int | str, group_type: int) -> Principal | None:
+        self.asked.append((reference, group_type))
+        return Principal("group", 70 + group_type, "staff", f"group:{70 + group_type}") if kind == "group" else None
+
+
+@pytest.mark.parametrize(
+    ("group", "asked"),
+    [
+        ({"group_name": "staff"}, ("staff", 0)),
+        ({"group_name": "staff", "group_type": 3}, ("staff", 3)),
+        ({"ldap_group_dn": "cn=staff"}, ("cn=staff", 1)),
+        ({"group_name": "staff", "group_type": 1, "ldap_group_dn": "cn=staff"}, ("cn=staff", 1)),
+        ({"group_name": "staff", "group_type": 2, "ldap_group_dn": "cn=staff"}, ("staff", 2)),
+        ({"id": 7, "group_name": "staff", "group_type": 3}, (7, 0)),
+    ],
+)
+async def test_a_group_of_a_type(node: Any, group: dict[str, Any], asked: tuple[int | str, int]) -> None:
+    """A name is that of one group of each type; who keeps groups hears which is meant."""
+    directory = Directory()
+    _, api = await node(directory)
+    answer = await api("POST", "/web/members", "alice", {"role_id": 3, "member_group": group})
+    assert answer.status_code == 201
+    assert directory.asked == [asked]
+    assert (await api.get(answer.headers["location"], "alice"))["entity_id"] == 70 + asked[1]
 
 
 @pytest.mark.parametrize(

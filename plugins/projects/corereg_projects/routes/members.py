@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -11,6 +12,8 @@ from corereg_projects.members import Kind, Member, MemberListing, Members
 
 PATH = "/api/v2.0/projects/{namespace}/members"
 TAG = "member"
+LDAP = 1
+"""The type of groups that have a DN."""
 
 
 class UserEntity(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +60,14 @@ class ProjectMemberEntity(msgspec.Struct, frozen=True, omit_defaults=True, kw_on
     pattern: str = ""
 
 
+class Wanted(NamedTuple):
+    """Whom a body means; `group_type` is 0 for a group of any type."""
+
+    kind: Kind
+    reference: int | str
+    group_type: int = 0
+
+
 class MemberRoutes:
     """The routes of one registry."""
 
@@ -83,14 +94,14 @@ class MemberRoutes:
 
     async def create_project_member(self, session: Session, namespace: Namespace, body: ProjectMember) -> Created[None]:
         """A user or a group; who is a member already is a 409."""
-        kind, reference = _wanted(body)
-        principal = await self._principal(kind, reference)
+        principal = await self._principal(_wanted(body))
         return Created(await self._members.create(session, namespace, principal, body.role_id, body.pattern))
 
-    async def _principal(self, kind: Kind, reference: int | str) -> Principal:
-        principal = await self._members.find_principal(kind, reference)
+    async def _principal(self, wanted: Wanted) -> Principal:
+        principal = await self._members.find_principal(*wanted)
         if principal is None:
-            message = f"there is no {kind} {str(reference)[:80]!r}"
+            of_type = f" of the type {wanted.group_type}" if wanted.group_type else ""
+            message = f"there is no {wanted.kind} {str(wanted.reference)[:80]!r}{of_type}"
             raise Missing(message)
         return principal
 
@@ -111,14 +122,14 @@ def _needs(action: str) -> Action:
     return Action("member", action, "{namespace}/*")
 
 
-def _wanted(body: ProjectMember) -> tuple[Kind, int | str]:
+def _wanted(body: ProjectMember) -> Wanted:
     """Whom the body means. Raises BadRequest where it means nobody, or two."""
     user, group = body.member_user, body.member_group
-    references: list[tuple[Kind, int | str]] = []
+    references: list[Wanted] = []
     if user is not None and (user.user_id or user.username):
-        references.append(("user", user.user_id or user.username))
+        references.append(Wanted("user", user.user_id or user.username))
     if group is not None and (group.id or group.group_name or group.ldap_group_dn):
-        references.append(("group", group.id or group.group_name or group.ldap_group_dn))
+        references.append(_wanted_group(group))
     if len(references) != 1:
         message = (
             "a member is one user (member_user with user_id or username) or one group (member_group with id, "
@@ -126,6 +137,15 @@ def _wanted(body: ProjectMember) -> tuple[Kind, int | str]:
         )
         raise BadRequest(message)
     return references[0]
+
+
+def _wanted_group(group: UserGroup) -> Wanted:
+    """By its number; in LDAP by its DN, which a client may send beside a name; else by the name."""
+    if group.id:
+        return Wanted("group", group.id)
+    if group.ldap_group_dn and group.group_type in {0, LDAP}:
+        return Wanted("group", group.ldap_group_dn, LDAP)
+    return Wanted("group", group.group_name or group.ldap_group_dn, group.group_type)
 
 
 def _document(member: Member) -> ProjectMemberEntity:
