@@ -339,16 +339,27 @@ class Registry:
     # ---- sessions ----
 
     def session(
-        self, identity: Identity = SYSTEM, *, grants: Sequence[Grant] = (), address: str | None = None
+        self,
+        identity: Identity = SYSTEM,
+        *,
+        grants: Sequence[Grant] = (),
+        address: str | None = None,
+        serial: int | None = None,
     ) -> Session:
-        """A session with just these grants; that of `SYSTEM`, the registry's own, may do everything."""
-        rights = (EVERYTHING,) if identity is SYSTEM else tuple(grants)
-        return Session(self.house, identity, rights, address=address)
+        """A session with just these grants; that of `SYSTEM`, the registry's own, may do everything.
 
-    async def session_for(self, identity: Identity, *, address: str | None = None) -> Session:
+        `serial` is that of the sign-in the identity comes from (see `Session.confirm`).
+        """
+        rights = (EVERYTHING,) if identity is SYSTEM else tuple(grants)
+        return Session(self.house, identity, rights, address=address, serial=serial)
+
+    async def session_for(
+        self, identity: Identity, *, address: str | None = None, serial: int | None = None
+    ) -> Session:
         """A session with all that the plugins grant to somebody who was identified by other means."""
         identity = await self.plugins.complete_identity(identity)
-        return Session(self.house, identity, await self.plugins.grants(identity), address=address, whole=True)
+        grants = await self.plugins.grants(identity)
+        return Session(self.house, identity, grants, address=address, whole=True, serial=serial)
 
     async def rotate_keys(self, session: Session | None = None, *, forget: bool = False) -> str:
         """Sign tokens with a new key from now on, on every node within seconds; its id.

@@ -136,7 +136,14 @@ class Gate:
                 self._hits[0] += 1
             if known is None or known.serial < registry.rights.serial or known.expires < time.time():
                 known = await self._bearer(key, value.decode("latin-1"), known)
-            return Session(registry.house, known.identity, known.grants, address=request.address, narrow=True)
+            return Session(
+                registry.house,
+                known.identity,
+                known.grants,
+                address=request.address,
+                narrow=True,
+                serial=known.serial,
+            )
         if kind == b"basic":
             name, password = basic_credentials(value.decode("latin-1"))
             signed_in = await registry.signin.password(name, password, request.address)
@@ -146,15 +153,17 @@ class Gate:
                 await registry.plugins.grants(signed_in.identity),
                 address=request.address,
                 whole=True,
+                serial=signed_in.serial,
             )
         return await self._without_credentials(request, unknown=True)
 
     async def _without_credentials(self, request: Request, *, unknown: bool = False) -> Session:
         registry = self.registry
         if self._asks_identify:
+            serial = registry.rights.serial
             identity = await registry.plugins.identify(request)
             if identity is not None:
-                return await registry.session_for(identity, address=request.address)
+                return await registry.session_for(identity, address=request.address, serial=serial)
         if unknown:
             message = "this kind of Authorization is not known here; use Bearer or Basic"
             raise Unauthorized(message)

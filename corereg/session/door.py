@@ -133,7 +133,7 @@ class Change:
 class Door:
     """Who is asking, what that identity may do, and the way every change goes."""
 
-    __slots__ = ("_house", "address", "grants", "identity", "narrow", "whole")
+    __slots__ = ("_house", "address", "grants", "identity", "narrow", "serial", "whole")
 
     def __init__(
         self,
@@ -144,6 +144,7 @@ class Door:
         address: str | None = None,
         narrow: bool = False,
         whole: bool = False,
+        serial: int | None = None,
     ) -> None:
         self._house = house
         self.identity = identity
@@ -151,6 +152,8 @@ class Door:
         self.address = address
         self.narrow = narrow
         self.whole = whole
+        self.serial = serial
+        """The newest change of rights that was known before the credentials were checked; None: there were none."""
 
     @property
     def manifest_limit(self) -> int:
@@ -236,6 +239,16 @@ class Door:
         except DatabaseError as error:
             log.debug("not marked as used: %s", error)
             return True
+
+    async def confirm(self, tx: Transaction) -> None:
+        """Raise Unauthorized where the credentials were revoked since they were checked; for whoever makes new ones.
+
+        To check a password takes a while, and the next change of rights may come meanwhile. Whoever calls this holds
+        what a revocation writes (the row of the user), so that one of the two waits for the other.
+        """
+        if self.serial is not None and await self._house.rights.revoked_in(tx, self.identity.subject, self.serial):
+            message = "what you signed in with was changed or withdrawn a moment ago; sign in again"
+            raise Unauthorized(message)
 
     def operation(self, kind: str, **fields: Any) -> Operation:
         """An operation of this session's identity."""

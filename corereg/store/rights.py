@@ -105,6 +105,13 @@ class Rights:
         """Whether what was handed out at `serial` must not be believed any more."""
         return self.serial > serial and max(self._revoked.get(subject, 0), self._revoked.get(EVERYBODY, 0)) > serial
 
+    async def revoked_in(self, tx: Transaction, subject: str, serial: int) -> bool:
+        """`revoked`, as `tx` sees it: this process may not have heard of the newest revocation yet."""
+        newer = sa.select(rights_changes.c.serial).where(
+            rights_changes.c.subject.in_((subject, EVERYBODY)), rights_changes.c.revoked > serial
+        )
+        return await tx.row(newer) is not None
+
     async def change(self, tx: Transaction, subjects: Iterable[str], *, revoke: bool) -> None:
         """Record inside `tx` that the subjects' rights change, or that what they hold is revoked."""
         await self.database.lock(tx, "corereg rights")  # serials commit in order, so no reader skips one

@@ -36,7 +36,7 @@ from corereg import (
     now,
 )
 from corereg_accounts.schema import sessions, users
-from corereg_accounts.users import CREDENTIAL, SESSION, User, disabled, user_of
+from corereg_accounts.users import CREDENTIAL, SESSION, User, hold, user_of
 from corereg_accounts.users import FIELDS as USER_FIELDS
 
 log = logging.getLogger(__name__)
@@ -153,9 +153,7 @@ class Sessions:
         fields |= {"address": session.address or "", "agent": agent[:LONGEST_AGENT]}
         details: dict[str, Any] = {"subject": user.subject, "name": user.name}
         async with session.change(session.operation("session.create", details=details)) as change:
-            owner = await change.tx.row(sa.select(users.c.disabled).where(users.c.id == user.id))
-            if owner is None or owner[0]:
-                raise disabled(user)
+            await hold(session, change.tx, user)
             if replaced is not None:
                 await change.tx.execute(sa.delete(sessions).where(sessions.c.hash == _hash(replaced)))
             await change.tx.execute(sa.delete(sessions).where(self._over(at)))

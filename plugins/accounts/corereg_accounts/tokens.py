@@ -34,7 +34,7 @@ from corereg import (
 from corereg_accounts.names import key_of
 from corereg_accounts.schema import tokens, users
 from corereg_accounts.scopes import limits_of
-from corereg_accounts.users import CREDENTIAL, TOKEN, User, disabled, user_of
+from corereg_accounts.users import CREDENTIAL, TOKEN, User, disabled, hold, user_of
 from corereg_accounts.users import FIELDS as USER_FIELDS
 
 log = logging.getLogger(__name__)
@@ -182,6 +182,7 @@ class Tokens:
         fields |= {"expires_at": at + days * DAY, "scopes": _json(scopes)}
         details: dict[str, Any] = {"subject": user.subject, "name": user.name, "token_name": name, "scopes": scopes}
         async with session.change(session.operation("token.create", details=details)) as change:
+            await hold(session, change.tx, user)
             count = await change.tx.row(sa.select(sa.func.count()).where(tokens.c.user_id == user.id))
             if count is not None and count[0] >= MOST:
                 message = f"{user.name} has {MOST} tokens already; revoke one first"

@@ -12,7 +12,19 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from corereg import Action, Change, Database, DatabaseError, Identity, OCIError, Query, Session, Unauthorized, now
+from corereg import (
+    Action,
+    Change,
+    Database,
+    DatabaseError,
+    Identity,
+    OCIError,
+    Query,
+    Session,
+    Transaction,
+    Unauthorized,
+    now,
+)
 from corereg_accounts.names import check_email, check_name, check_profile, key_of, problem_of
 from corereg_accounts.passwords import Passwords, check_strength
 from corereg_accounts.schema import sessions, users
@@ -252,6 +264,8 @@ class Users:
         kept = await self.passwords.hash(password)
         async with self._change(session, "user.password", user, None if own else UPDATE) as change:
             await self._write(change, user, password_hash=kept)
+            if own:
+                await session.confirm(change.tx)
             await _end_sessions(change, user)
             change.revoke(user.subject)
 
@@ -263,6 +277,8 @@ class Users:
         kept = await self.passwords.hash(secret)
         async with self._change(session, "user.update", user, None if own else UPDATE) as change:
             await self._write(change, user, secret_hash=kept)
+            if own:
+                await session.confirm(change.tx)
             change.details["cli_secret"] = True
             change.revoke(user.subject)
 
@@ -318,6 +334,17 @@ class Users:
         update = sa.update(users).where(users.c.id == user.id).values(updated_at=now(), **values)
         if not await change.tx.execute(update):
             raise _gone(user)
+
+
+async def hold(session: Session, tx: Transaction, user: User) -> None:
+    """Before a credential of the user who calls is made: nobody ends or changes theirs until `tx` is over.
+
+    Raises Unauthorized where somebody just did.
+    """
+    row = await tx.row(sa.select(users.c.disabled).where(users.c.id == user.id).with_for_update(read=True))
+    if row is None or row[0]:
+        raise disabled(user)
+    await session.confirm(tx)
 
 
 async def _end_sessions(change: Change, user: User) -> None:

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from corereg import Registry
+from corereg_accounts.passwords import Passwords
 from corereg_accounts.schema import sessions as table
 from corereg_accounts.users import User, Users
 
@@ -308,6 +309,62 @@ async def test_an_old_password_starts_no_session_a_moment_after_it_was_changed(
         assert (await login(there, ALICE)).status_code == 200
         await users.set_password(first.session(), people["alice"], NEW)
         assert (await login(there, ALICE)).status_code == 401
+
+
+MADE: dict[str, Callable[[httpx2.AsyncClient, int], Any]] = {
+    "session": lambda client, _: login(client, ALICE),
+    "token": lambda client, _: client.post(f"{CURRENT}/tokens", json={"name": "ci"}, auth=ALICE),
+    "CLI secret": lambda client, user: client.put(
+        f"/api/v2.0/users/{user}/cli_secret", json={"secret": "Third-secret-10"}, auth=ALICE
+    ),
+    "password": lambda client, user: client.put(
+        f"/api/v2.0/users/{user}/password",
+        json={"old_password": ALICE[1], "new_password": "Third-secret-10"},
+        auth=ALICE,
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("what", "step"), [*((what, "verify") for what in MADE if what != "password"), ("password", "hash")]
+)
+async def test_an_old_password_that_is_being_checked_while_it_is_changed_opens_nothing(
+    registry: Registry,
+    client: httpx2.AsyncClient,
+    users: Users,
+    people: dict[str, User],
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    step: str,
+) -> None:
+    """To check it, or to hash another one, takes a while: it was right when it was asked about."""
+    checked, changed = anyio.Event(), anyio.Event()
+    real = getattr(Passwords, step)
+
+    async def slow(*arguments: Any) -> Any:
+        answer = await real(*arguments)
+        if not checked.is_set():
+            checked.set()
+            await changed.wait()
+        return answer
+
+    answers: list[httpx2.Response] = []
+
+    async def make() -> None:
+        answers.append(await MADE[what](client, people["alice"].id))
+
+    monkeypatch.setattr(Passwords, step, slow)
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(make)
+            await checked.wait()
+            await users.set_password(registry.session(), people["alice"], NEW)
+            changed.set()
+    assert [each.status_code for each in answers] == [401]
+    assert "sign in again" in answers[0].text
+    assert not await kept(registry)
+    assert await users.check("alice", NEW) is not None
+    assert (await login(client, ("alice", NEW))).status_code == 200
 
 
 # ---- one's own ----

@@ -97,7 +97,7 @@ class SessionRoutes:
         if user is None:
             message = f"{identity.name} is no user of this registry and can sign in with programs only"
             raise Unauthorized(message)
-        acting = self._registry.session(identity, address=session.address)
+        acting = self._registry.session(identity, address=session.address, serial=signed_in.serial)
         agent = request.headers.get("user-agent", "")
         cookie = await stores.sessions.begin(acting, user, agent, sid_of(request))
         return self._answer(request, cookie)
