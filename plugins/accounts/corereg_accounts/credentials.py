@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from corereg import Identity
 from corereg_accounts.names import problem_of
 from corereg_accounts.stores import Stores
@@ -23,4 +25,6 @@ async def check(stores: Stores, name: str, password: str, address: str | None) -
     if user is not None:
         return user.identity()
     user = await stores.users.check_secret(name, password)
-    return user.identity(**{CREDENTIAL: SECRET}) if user is not None else None
+    if user is None:
+        return None
+    return msgspec.structs.replace(user.identity(**{CREDENTIAL: SECRET}), groups=(user.program,))

@@ -10,7 +10,7 @@ from corereg import Identity, Unauthorized
 from corereg_accounts.onboarding import GROUP_TYPE, GROUPS
 from corereg_accounts.stores import Stores
 from corereg_accounts.tokens import SUBJECT as TOKEN
-from corereg_accounts.users import CREDENTIAL, SECRET, SOURCE, User, disabled
+from corereg_accounts.users import PROGRAM, SOURCE, User, disabled
 
 _own = re.compile(r"group:[0-9]+\Z")  # read anew each time; what other plugins call groups stays
 
@@ -42,5 +42,5 @@ async def completed(stores: Stores, identity: Identity) -> Identity | None:
 
 def _administrator(identity: Identity, user: User) -> bool:
     """What another plugin once vouched for is not handed on to tokens: they are here longer than its word holds."""
-    program = identity.attributes.get(CREDENTIAL) == SECRET or any(each.startswith(TOKEN) for each in identity.groups)
-    return user.administrator or (user.vouched_administrator and not program)
+    by_program = any(each.startswith((TOKEN, PROGRAM)) for each in identity.groups)
+    return user.administrator or (user.vouched_administrator and not by_program)

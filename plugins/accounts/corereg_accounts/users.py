@@ -39,6 +39,8 @@ SECRET, SESSION, TOKEN = "secret", "session", "token"
 SIGNING_IN = "signing_in"
 """The detail of an operation that is part of somebody's sign-in: policies that refuse changes may let it be."""
 PREFIX = "user:"
+PROGRAM = "secret:"
+"""Before a user's id, a group of whoever signed in with the CLI secret: unlike attributes, bearer tokens carry it."""
 LARGEST_ID = 2**63 - 1
 CREATE, UPDATE, DELETE = (Action("user", word) for word in ("create", "update", "delete"))
 
@@ -74,6 +76,11 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     def local(self) -> bool:
         """Whether the user's password is kept here."""
         return self.source == SOURCE
+
+    @property
+    def program(self) -> str:
+        """The group that the user is in when their CLI secret proved who they are."""
+        return f"{PROGRAM}{self.id}"
 
     @property
     def subject(self) -> str:

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.anyio
 Make = Callable[..., Registry]
 ADMIN = ("admin", "Admin-for-tests-1")
 DORA = ("dora", "from the directory")
+SECRET = ("dora", "Correct-horse-7")
 CURRENT = "/api/v2.0/users/current"
 BASE = "/api/v2.0/usergroups"
 
@@ -209,6 +210,28 @@ async def test_an_administrator_by_the_directorys_word(
     assert (await who(registry, "Dora")).administrator is False
     assert (await registry.plugins.complete_identity(identity)).administrator is False
     assert (await client.get("/api/v2.0/users", auth=DORA)).status_code == 403
+
+
+async def test_a_cli_secret_is_no_administrators_whatever_becomes_of_its_tokens(
+    registry: Registry, client: httpx2.AsyncClient, directory: Directory, users: Users
+) -> None:
+    """A bearer token tells what proved its holder also when their rights are asked anew."""
+    directory.administrator = True
+    await who(registry)
+    user = await users.named("dora")
+    path = f"/api/v2.0/users/{user.id}/cli_secret"
+    assert (await client.put(path, json={"secret": SECRET[1]}, auth=DORA)).status_code == 200
+    asked = "/service/token?scope=repository:demo/app:pull"
+    token = (await client.get(asked, auth=SECRET)).json()["token"]
+    carried = registry.tokens.verify(token).identity
+    assert (await registry.plugins.complete_identity(carried)).administrator is False
+    token = (await client.get(asked, auth=DORA)).json()["token"]
+    carried = registry.tokens.verify(token).identity
+    assert (await registry.plugins.complete_identity(carried)).administrator is True
+    await users.set_administrator(registry.session(), user, administrator=True)
+    assert (await client.get("/api/v2.0/users", auth=SECRET)).status_code == 200, (
+        "administrators here are so everywhere"
+    )
 
 
 async def test_they_have_no_password_here(registry: Registry, client: httpx2.AsyncClient, users: Users) -> None:

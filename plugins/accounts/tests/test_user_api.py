@@ -325,6 +325,10 @@ async def test_who_may_change_users_does_not_become_an_administrator(
             assert code(await client.put(path, json=body, headers=desk)) == (403, "FORBIDDEN"), path
         await users.set_administrator(registry.session(), people["bob"], administrator=True)
         assert code(await client.delete(f"{BASE}/{people['bob'].id}", headers=desk)) == (403, "FORBIDDEN")
+        await users.set_administrator(registry.session(), people["bob"], administrator=False)
+        await users.set_vouched(registry.session(), people["bob"], administrator=True)
+        answer = await client.put(f"{BASE}/{people['bob'].id}/cli_secret", json={"secret": NEW}, headers=desk)
+        assert code(answer) == (403, "FORBIDDEN"), "an administrator by the word of a directory is one, too"
         assert code(await client.get(f"{BASE}/current", headers=desk)) == (412, "PRECONDITION")
         assert code(await client.get(f"{BASE}/current/tokens", headers=desk)) == (412, "PRECONDITION")
 

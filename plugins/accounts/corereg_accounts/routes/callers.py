@@ -35,6 +35,6 @@ def require_own_sign_in(session: Session) -> None:
 
 def require_peer(session: Session, user: User) -> None:
     """Raise Forbidden where somebody who may change users, but not do everything, would change an administrator."""
-    if user.administrator and not session.may(WHOLE):
+    if (user.administrator or user.vouched_administrator) and not session.may(WHOLE):
         message = f"{user.name} is an administrator; only administrators may do this to another one"
         raise Forbidden(message)
