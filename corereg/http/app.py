@@ -261,13 +261,15 @@ class App:
             return self._refusal(request, BadRequest(f"this cannot be kept, or looked for: {error}"))
         if isinstance(error, StorageFull | DatabaseFull):
             log.error("%s %s: %s", request.method, request.path, error)
-            return self._refusal(request, InsufficientStorage(f"the registry has no room left: {error}"))
+            return self._refusal(request, InsufficientStorage("the registry has no room left; tell its operator"))
         if isinstance(error, KeyMissing):
             log.error("%s %s: bytes are missing: %s", request.method, request.path, error)
-            return self._refusal(request, Unavailable(f"the content is known but its bytes are missing: {error}"))
+            missing = Unavailable("the content is known but its bytes are missing; tell the operator of this registry")
+            return self._refusal(request, missing)
         if isinstance(error, StorageError | DatabaseError):
+            # What it says is for the operator: it may name paths, hosts and rows, which are nobody else's business.
             log.error("%s %s: %s", request.method, request.path, error)
-            unavailable = Unavailable(f"the registry cannot do this now: {error}", headers={"Retry-After": "5"})
+            unavailable = Unavailable(f"the registry cannot do this now: {error.outside}", headers={"Retry-After": "5"})
             return self._refusal(request, unavailable)
         number = secrets.token_hex(6)
         log.error("%s %s failed, number %s", request.method, request.path, number, exc_info=error)

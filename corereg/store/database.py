@@ -32,7 +32,12 @@ def now() -> int:
 
 
 class DatabaseError(Exception):
-    """The database could not do what it was asked; `str()` is a sentence for the operator."""
+    """The database could not do what it was asked; `str()` is a sentence for the operator.
+
+    `outside` is what clients hear: it names no place, and nothing that is kept.
+    """
+
+    outside = "its database does not answer, or cannot be written; try again later"
 
 
 class DatabaseFull(DatabaseError):
@@ -45,6 +50,14 @@ class DatabaseUnavailable(DatabaseError):
 
 class DatabaseBusy(DatabaseUnavailable):
     """Another transaction was in the way; this one was rolled back, and can be tried again."""
+
+    outside = "another change was made at the same moment; do it again"
+
+
+class DatabaseLost(DatabaseUnavailable):
+    """The connection broke while a change was being committed."""
+
+    outside = "whether the change was made is not known; look before you do it again"
 
 
 class Conflict(DatabaseError):

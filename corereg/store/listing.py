@@ -3,7 +3,7 @@
 ``q=k1=v1,k2=~v2,k3=[min~max],k4={a b},k5=(a b)``: equal, contains (any case), from-to (either end may be left out,
 both are inside), any of, all of. A comma parts the terms, a backslash takes the next character as it is, quotes keep a
 value a text. A value is a time (``2006-01-02T15:04:05``), else a number, else a text. ``sort=a,-b``. Names that a list
-does not have are ignored, in both; what cannot be read is a 400.
+does not have are ignored, in both; what cannot be read is a 400, and so is what asks for too much at once.
 """
 
 from __future__ import annotations
@@ -25,6 +25,14 @@ from corereg.store.database import Database, Row
 
 LARGEST_PAGE = 100
 LARGEST_NUMBER = 2**63 - 1
+# A condition for each would be more than a database takes: SQLite's expressions are 1000 deep, its patterns 50,000
+# bytes long.
+MOST_TERMS = 50
+"""Terms of one ``q``, and names of one ``sort``."""
+MOST_VALUES = 256
+"""Values of one ``q`` in all its terms."""
+LONGEST_TEXT = 4096
+"""Characters of a text that is looked for."""
 
 Value = int | str | datetime
 
@@ -39,6 +47,11 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     sort: str = ""
     page: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_NUMBER)] = 1
     page_size: Annotated[int, msgspec.Meta(ge=-1, le=LARGEST_PAGE)] = 10
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            if name not in {"q", "sort"} and isinstance(value := getattr(self, name), str):
+                _check_length(name, value)
 
     @property
     def limit(self) -> int | None:
@@ -58,7 +71,10 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def order(self) -> tuple[tuple[str, bool], ...]:
         """What ``sort`` asks: names, and whether downwards."""
-        words = (word.strip() for word in self.sort.split(","))
+        words = [word.strip() for word in self.sort.split(",")]
+        if len(words) > MOST_TERMS:
+            message = f"sort: {len(words)} names are too many; the first {MOST_TERMS} say enough"
+            raise BadRequest(message)
         return tuple((word.lstrip("+-"), word.startswith("-")) for word in words if word.lstrip("+-"))
 
 
@@ -94,7 +110,25 @@ def parse_q(text: str) -> tuple[Term, ...]:
     if "\0" in text:  # PostgreSQL keeps no such text, and SQLite reads a pattern to there
         message = "q: a value cannot hold the character NUL"
         raise BadRequest(message)
-    return tuple(_term(part) for part in _split(text, ",") if part.strip()) if text.strip() else ()
+    parts = [part for part in _split(text, ",") if part.strip()]
+    if len(parts) > MOST_TERMS:
+        message = f"q: {len(parts)} terms are too many; {MOST_TERMS} are taken"
+        raise BadRequest(message)
+    terms = tuple(_term(part) for part in parts)
+    values = [value for term in terms for value in term.values]
+    if len(values) > MOST_VALUES:
+        message = f"q: {len(values)} values are too many; {MOST_VALUES} are taken, ask several times"
+        raise BadRequest(message)
+    for value in values:
+        if isinstance(value, str):
+            _check_length("q", value)
+    return terms
+
+
+def _check_length(name: str, text: str) -> None:
+    if len(text) > LONGEST_TEXT:
+        message = f"{name}: a text of {len(text)} characters is too long to look for; {LONGEST_TEXT} are taken"
+        raise BadRequest(message)
 
 
 def _split(text: str, mark: str) -> list[str]:

@@ -28,6 +28,7 @@ from corereg.config import DatabaseConfig
 from corereg.store.database import (
     Database,
     DatabaseBusy,
+    DatabaseLost,
     DatabaseUnavailable,
     Query,
     Row,
@@ -298,7 +299,7 @@ class PostgresDatabase(Database):
                     f"the database {self.describe()} was lost while a change was being committed; "
                     "whether it was made is not known: look before you do it again"
                 )
-                raise DatabaseUnavailable(message) from error
+                raise DatabaseLost(message) from error
             raise self.told(error) from error
         if tag != "COMMIT":  # the server says ROLLBACK where a statement had failed and somebody went on all the same
             message = f"the database {self.describe()} did not commit: a statement before had failed"

@@ -74,6 +74,13 @@ def blob_key(digest: str) -> str:
 class StorageError(Exception):
     """The storage could not do what it was asked; `str()` is a sentence for the operator."""
 
+    _outside = "its storage does not answer, or cannot be written; try again later"
+
+    @property
+    def outside(self) -> str:
+        """What clients hear: the sentence itself where it names no place (no path, no URL)."""
+        return self._outside if "/" in str(self) else str(self)
+
     @classmethod
     def of(cls, error: OSError, place: str) -> StorageError:
         """What an `OSError` at `place` (a path, a URL) means here: a sentence that names the place and the remedy."""
@@ -92,6 +99,12 @@ class StorageFull(StorageError):
 
 class StorageUnavailable(StorageError):
     """The storage does not answer or refuses to be written (EROFS, EIO, EACCES, a network failure)."""
+
+
+class StorageReadOnly(StorageUnavailable):
+    """The storage cannot be written, only read (EROFS)."""
+
+    _outside = "its storage is read-only; tell its operator"
 
 
 def _number(error: OSError) -> int | None:
@@ -122,7 +135,7 @@ _MEANINGS: Mapping[int | None, tuple[type[StorageError], str]] = {
     errno.ENOSPC: (StorageFull, "No room is left on the disk of {place}: remove something from it, or enlarge it."),
     errno.EDQUOT: (StorageFull, "The disk quota of user {user} is used up at {place}: raise it, or remove something."),
     errno.EFBIG: (StorageFull, _LARGE),
-    errno.EROFS: (StorageUnavailable, _READ_ONLY),
+    errno.EROFS: (StorageReadOnly, _READ_ONLY),
     errno.EIO: (StorageUnavailable, "The disk of {place} fails (input/output error): look into the kernel's log."),
     errno.EACCES: (StorageUnavailable, _REFUSED),
     errno.EPERM: (StorageUnavailable, _REFUSED),

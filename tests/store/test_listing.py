@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from corereg.errors import BadRequest
 from corereg.store.database import Database
 from corereg.store.engines import connect
-from corereg.store.listing import LARGEST_NUMBER, Listing, Term, page, parse_q
+from corereg.store.listing import LARGEST_NUMBER, LONGEST_TEXT, MOST_TERMS, MOST_VALUES, Listing, Term, page, parse_q
 
 NOON = datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -85,6 +85,37 @@ def test_what_cannot_be_read_says_which_term(text: str) -> None:
     assert refused.value.status == 400
     assert refused.value.message.startswith("q: ")
     assert len(refused.value.message) < 200
+
+
+@pytest.mark.parametrize(
+    ("q", "message"),
+    [
+        (",".join(["name=a"] * (MOST_TERMS + 1)), "q: 51 terms are too many"),
+        (f"name={{{'a ' * (MOST_VALUES + 1)}}}", "q: 257 values are too many"),
+        (f"id=({'1 ' * MOST_VALUES}),name=a", "q: 257 values are too many"),
+        (f"name=~{'a' * (LONGEST_TEXT + 1)}", "q: a text of 4097 characters is too long"),
+    ],
+)
+def test_more_than_a_database_takes(q: str, message: str) -> None:
+    with pytest.raises(BadRequest, match=message):
+        parse_q(q)
+
+
+def test_more_names_to_sort_by_than_a_database_takes() -> None:
+    with pytest.raises(BadRequest, match="sort: 51 names are too many"):
+        _ = Listing(sort=",".join(["name"] * (MOST_TERMS + 1))).order
+
+
+class Named(Listing, frozen=True, kw_only=True):
+    """A list that is filtered by a part of the name."""
+
+    name: str = ""
+
+
+def test_a_part_of_a_name_that_is_longer_than_any_pattern() -> None:
+    assert msgspec.convert({"name": "a" * LONGEST_TEXT}, Named).name
+    with pytest.raises(BadRequest, match="name: a text of 4097 characters is too long"):
+        msgspec.convert({"name": "a" * (LONGEST_TEXT + 1)}, Named)
 
 
 MARKS = [*r"=,~[]{}()\'\"%", "name", "id", "__gt", "%5B", "2020-01-02T03:04:05", "0000-00-00T00:00:00", "9" * 30]
@@ -253,6 +284,20 @@ async def test_what_is_found(database: Database, q: str, numbers: list[int]) -> 
 async def test_how_it_is_sorted(database: Database, sort: str, numbers: list[int] | None) -> None:
     rows = await found(database, sort=sort, q="id=[~9]")
     assert rows == ([n for n in numbers if n < 10] if numbers else [9, 7, 5, 3, 1, 8, 6, 4, 2])
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "q",
+    [
+        f"name={{{'b ' * MOST_VALUES}}}",
+        f"name=({'b ' * MOST_VALUES})",
+        ",".join([f"name=~{'%' * LONGEST_TEXT}"] * MOST_TERMS),
+        ",".join([f"name={{{'b ' * (MOST_VALUES // MOST_TERMS)}}}"] * MOST_TERMS),
+    ],
+)
+async def test_as_much_as_may_be_asked(database: Database, q: str) -> None:
+    assert await found(database, q=q, sort=",".join(["name", "-id"] * (MOST_TERMS // 2))) == []
 
 
 @pytest.mark.anyio

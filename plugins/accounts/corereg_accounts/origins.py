@@ -14,10 +14,18 @@ def check_origin(request: Request, external_url: str | None) -> None:
         foreign = site.strip().lower() not in {"same-origin", "none"}
     else:
         origin = request.header(b"origin")
-        foreign = origin is not None and urlsplit(origin).netloc.lower() not in _hosts(request, external_url)
+        foreign = origin is not None and _host_of(origin) not in _hosts(request, external_url)
     if foreign:
         message = "another site's page may not do this; open this registry's own page"
         raise Forbidden(message)
+
+
+def _host_of(origin: str) -> str | None:
+    """``host[:port]`` of an origin; None for what is no origin at all, and so nobody's of ours."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def _hosts(request: Request, external_url: str | None) -> set[str]:

@@ -86,6 +86,8 @@ async def test_wrong_passwords(client: httpx2.AsyncClient, people: dict[str, Use
     [
         ({"origin": "https://evil.test"}, 403),
         ({"origin": "null"}, 403),
+        ({"origin": "http://[x"}, 403),
+        ({"origin": "http://]"}, 403),
         ({"origin": "http://registry.test.evil.test"}, 403),
         ({"sec-fetch-site": "cross-site"}, 403),
         ({"sec-fetch-site": "same-site"}, 403),

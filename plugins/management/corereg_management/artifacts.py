@@ -313,7 +313,7 @@ class Artifacts:
                 rank.label("rank"),
             )
             .select_from(artifacts.join(tables.tags, _its_tag).join(tags, _our_tag))
-            .where(artifacts.c.id.in_(ids))
+            .where(among(self._database, artifacts.c.id, ids))
             .subquery()
         )
         rows = await self._database.rows(
@@ -340,7 +340,7 @@ class Artifacts:
                     isouter=True,
                 )
             )
-            .where(artifacts.c.id.in_(ids))
+            .where(among(self._database, artifacts.c.id, ids))
             .order_by(artifacts.c.id, references.c.position)
         )
         return _grouped(
@@ -359,7 +359,7 @@ class Artifacts:
         rows = await self._database.rows(
             _accessories(subject)
             .select_from(subject.join(artifacts, hangs).join(tables.repositories, _its_repository))
-            .where(subject.c.id.in_(ids), artifacts.c.accessory_type.is_not(None))
+            .where(among(self._database, subject.c.id, ids), artifacts.c.accessory_type.is_not(None))
             .order_by(subject.c.id, *NEWEST)
         )
         return _grouped((row[0], accessory(row)) for row in rows)
@@ -383,7 +383,7 @@ class Artifacts:
                     ),
                 )
             )
-            .where(artifacts.c.id.in_(ids))
+            .where(among(self._database, artifacts.c.id, ids))
             .order_by(artifacts.c.id, parent.c.id)
         )
         hanging = await self._accessories(list({row[1] for row in rows}))

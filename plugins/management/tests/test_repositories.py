@@ -8,6 +8,7 @@ import pytest
 
 from corereg import Grant
 from corereg.testing.client import expect
+from corereg_management.routes.repositories import counted
 
 pytestmark = pytest.mark.anyio
 
@@ -257,3 +258,7 @@ async def test_an_accessory_is_not_copied_alone(api) -> None:
     subject = await api.push(HERE, "v1")
     accessory = await api.push(HERE, None, subject=subject.descriptor())
     await api.call("POST", api.of("other/copy") + f"?from={HERE}@{accessory.digest}", 400)
+
+
+async def test_more_repositories_at_once_than_a_statement_has_parameters(api) -> None:
+    assert await counted(api.registry.database, range(300_000)) == {}

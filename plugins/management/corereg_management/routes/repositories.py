@@ -20,6 +20,7 @@ from corereg import (
     Registry,
     Route,
     Session,
+    among,
     covered,
     now,
     page,
@@ -182,7 +183,7 @@ async def counted(database: Database, ids: Sequence[int]) -> dict[int, int]:
         return {}
     rows = await database.rows(
         sa.select(artifacts.c.repository_id, sa.func.count())
-        .where(artifacts.c.repository_id.in_(ids), artifacts.c.listed == 1)
+        .where(among(database, artifacts.c.repository_id, ids), artifacts.c.listed == 1)
         .group_by(artifacts.c.repository_id)
     )
     return {row[0]: row[1] for row in rows}
