@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
 from typing import Any
 
-from corereg.errors import BadRequest
+from corereg.errors import BadRequest, Exists
 from corereg.http import blobs, listings, manifests, uploads
 from corereg.http.delivery import begin, deliver, unsendable
 from corereg.http.gate import Gate, wanted_scope
@@ -36,7 +36,7 @@ from corereg.oci.errors import (
 from corereg.oci.names import check_repository, parse_reference
 from corereg.registry import Registry
 from corereg.session import Session, SignInNeeded
-from corereg.store.database import DatabaseError, DatabaseFull, ValueRefused
+from corereg.store.database import Conflict, DatabaseError, DatabaseFull, ValueRefused
 from corereg.store.storage import KeyMissing, StorageError, StorageFull
 
 log = logging.getLogger(__name__)
@@ -259,6 +259,12 @@ class App:
         """What no handler expected: storage or database in trouble, or a bug."""
         if isinstance(error, ValueRefused):
             return self._refusal(request, BadRequest(f"this cannot be kept, or looked for: {error}"))
+        if isinstance(error, Conflict):
+            log.warning("%s %s: %s", request.method, request.path, error)
+            message = (
+                "this does not go together with another change that was made at the same moment; look, and try again"
+            )
+            return self._refusal(request, Exists(message))
         if isinstance(error, StorageFull | DatabaseFull):
             log.error("%s %s: %s", request.method, request.path, error)
             return self._refusal(request, InsufficientStorage("the registry has no room left; tell its operator"))

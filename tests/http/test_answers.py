@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from corereg import OPEN, Registry, Route, Session, Told, asgi, hookimpl, openapi_document
-from corereg.store.database import DatabaseBusy, DatabaseFull, DatabaseLost, DatabaseUnavailable
+from corereg.store.database import Conflict, DatabaseBusy, DatabaseFull, DatabaseLost, DatabaseUnavailable
 from corereg.store.storage import KeyMissing, StorageError, StorageUnavailable
 from corereg.testing.client import AppTransport
 from corereg.testing.registry import scratch
@@ -86,6 +86,7 @@ BEFORE = "the database postgresql://user@/srv/socket failed"
         (FULL, 507, "no room left"),
         (StorageUnavailable("the store at https://user@/srv/bucket"), 503, "its storage does not answer"),
         (StorageUnavailable("sha256:ab is just being removed; push it again"), 503, "sha256:ab is just being removed"),
+        (Conflict("/srv violates a unique key of user@"), 409, "another change that was made at the same moment"),
         (KeyMissing("/srv/blobs/ab is not there."), 503, "its bytes are missing"),
     ],
 )

@@ -16,6 +16,7 @@ from corereg import (
     Action,
     BadRequest,
     Change,
+    Conflict,
     Database,
     Exists,
     Missing,
@@ -160,7 +161,11 @@ class Groups:
             if await change.tx.row(other) is not None:
                 raise _taken(name)
             update = sa.update(groups).where(groups.c.id == group.id).values(name=name, key=key)
-            if not await change.tx.execute(update):
+            try:
+                renamed = await change.tx.execute(update)
+            except Conflict:  # another node has just given the name to another group
+                raise _taken(name) from None
+            if not renamed:
                 raise _gone(group)
             change.details["name"] = name
 
@@ -175,9 +180,12 @@ class Groups:
         """Let a user belong to a local group; twice is no error."""
         _check_local(group)
         async with self._change(session, "group.update", group, UPDATE) as change:
-            await change.tx.execute(
-                change.tx.insert(members).values(group_id=group.id, user_id=user.id).on_conflict_do_nothing()
-            )
+            insert = change.tx.insert(members).values(group_id=group.id, user_id=user.id)
+            try:
+                await change.tx.execute(insert.on_conflict_do_nothing())
+            except Conflict:
+                message = f"{user.name} or the user group {group.name!r} was deleted a moment ago"
+                raise Missing(message) from None
             change.details |= {"member": user.subject, "member_name": user.name, "added": True}
             change.rights_changed(user.subject)
 
@@ -223,7 +231,9 @@ class Groups:
             for group_id in sorted(before - wanted):
                 gone = sa.and_(members.c.group_id == group_id, members.c.user_id == user.id)
                 await change.tx.execute(sa.delete(members).where(gone))
-            for group_id in sorted(wanted - before):
+            there = sa.select(groups.c.id).where(among(self.database, groups.c.id, wanted - before))
+            held = await change.tx.rows(there.with_for_update(read=True, key_share=True))  # a group may go meanwhile
+            for group_id in sorted(row[0] for row in held):
                 insert = change.tx.insert(members).values(group_id=group_id, user_id=user.id)
                 await change.tx.execute(insert.on_conflict_do_nothing())
             change.rights_changed(user.subject)

@@ -349,7 +349,10 @@ async def hold(session: Session, tx: Transaction, user: User) -> None:
     Raises Unauthorized where somebody just did.
     """
     row = await tx.row(sa.select(users.c.disabled).where(users.c.id == user.id).with_for_update(read=True))
-    if row is None or row[0]:
+    if row is None:
+        message = f"{user.name} was deleted a moment ago"
+        raise Unauthorized(message)
+    if row[0]:
         raise disabled(user)
     await session.confirm(tx)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import anyio
 import httpx2
+import msgspec
 import pytest
 
-from corereg import Grant, Identity, Registry, hookimpl, openapi_document
-from corereg_accounts.users import User
+from corereg import Exists, Grant, Identity, Operation, Registry, hookimpl, openapi_document
+from corereg_accounts.groups import Groups, Kind
+from corereg_accounts.users import User, Users
 
 pytestmark = pytest.mark.anyio
 
@@ -233,3 +235,69 @@ async def test_rights_come_and_go_with_a_group(
         while [await pushed(there, who) for who in (bearer, ALICE)] != [403, 403]:
             await anyio.sleep(0.1)
     assert await pushed(there, BOB) == 403
+
+
+# ---- two changes at once ----
+
+
+class Meanwhile:
+    """Does something else between the question whether a change is allowed, and the change."""
+
+    name = "meanwhile"
+
+    def __init__(self) -> None:
+        self.kind = ""
+        self.what: Callable[[], Coroutine[Any, Any, object]] | None = None
+
+    @hookimpl
+    async def admit(self, operation: Operation) -> None:
+        if operation.kind == self.kind and self.what is not None:
+            what, self.what = self.what, None
+            await what()
+
+
+@pytest.mark.parametrize("gone", ["user", "group"])
+async def test_somebody_who_is_deleted_while_they_join_a_group(
+    make_registry: Callable[..., Registry], client_of: Any, users: Users, people: dict[str, User], gone: str
+) -> None:
+    meanwhile = Meanwhile()
+    async with make_registry(meanwhile) as registry, client_of(registry) as client:
+        ops = await made(client, **LOCAL)
+        path = {"user": f"/api/v2.0/users/{people['alice'].id}", "group": f"{BASE}/{ops}"}[gone]
+        meanwhile.kind, meanwhile.what = "group.update", lambda: client.delete(path, auth=ADMIN)
+        answer = await client.put(f"{BASE}/{ops}/members/{people['alice'].id}", auth=ADMIN)
+        assert code(answer) == (404, "NOT_FOUND")
+        assert "deleted a moment ago" in answer.text
+
+
+async def test_a_group_that_is_deleted_while_somebody_of_it_signs_in(
+    make_registry: Callable[..., Registry], client_of: Any, people: dict[str, User]
+) -> None:
+    meanwhile = Meanwhile()
+    async with make_registry(meanwhile) as registry, client_of(registry) as client:
+        ops, staff = [await made(client, group_name=name, group_type=3) for name in ("ops", "staff")]
+        groups = Groups(registry.database)
+        meanwhile.kind, meanwhile.what = "user.update", lambda: client.delete(f"{BASE}/{ops}", auth=ADMIN)
+        await groups.fill(registry.session(), people["alice"], {ops, staff})
+        assert await groups.subjects_of(people["alice"]) == (f"group:{staff}",)
+
+
+async def test_two_groups_that_get_one_name_at_once(registry: Registry, client: httpx2.AsyncClient) -> None:
+    """The database says so where the look before it did not, as on another node."""
+    groups = Groups(registry.database)
+    await made(client, **LOCAL)
+    other = await groups.with_id(await made(client, group_name="other", group_type=4))
+    unseen = msgspec.structs.replace(other, type=Kind.HTTP)  # so that the look finds nothing
+    with pytest.raises(Exists, match="there is a user group 'ops' already"):
+        await groups.rename(registry.session(), unseen, "ops")
+
+
+async def test_a_user_who_is_deleted_while_they_make_a_token(
+    make_registry: Callable[..., Registry], client_of: Any, users: Users, people: dict[str, User]
+) -> None:
+    meanwhile = Meanwhile()
+    async with make_registry(meanwhile) as registry, client_of(registry) as client:
+        path = f"/api/v2.0/users/{people['alice'].id}"
+        meanwhile.kind, meanwhile.what = "token.create", lambda: client.delete(path, auth=ADMIN)
+        answer = await client.post("/api/v2.0/users/current/tokens", json={"name": "ci"}, auth=ALICE)
+        assert code(answer) == (401, "UNAUTHORIZED")
