@@ -13,6 +13,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, get_type_hints
 from urllib.parse import quote, unquote, urlencode
 
@@ -250,7 +251,9 @@ async def _argument(parameter: Parameter, request: Request, segments: Mapping[st
         if parameter.source == "path":
             return _typed(parameter, segments[parameter.name])
         if parameter.source == "query":
-            values = {name: given[-1] for name, given in request.query.items()}
+            # An empty value says as little as none; only where one has to be there it may be an empty text.
+            needed = _needed(parameter.type)
+            values = {name: given[-1] for name, given in request.query.items() if given[-1] or name in needed}
             return msgspec.convert(values, parameter.type, strict=False)
         if parameter.source == "body":
             return msgspec.json.decode(await request.body(BODY_LIMIT), type=parameter.type)
@@ -260,6 +263,12 @@ async def _argument(parameter: Parameter, request: Request, segments: Mapping[st
         message = f"{parameter.source} of the request: {str(error)[:150]}"
         raise Unprocessable(message) from None
     return request
+
+
+@cache
+def _needed(kind: Any) -> frozenset[str]:
+    """The fields of a query that have no default."""
+    return frozenset(each.encode_name for each in msgspec.structs.fields(kind) if each.required)
 
 
 def _typed(parameter: Parameter, text: str) -> Any:

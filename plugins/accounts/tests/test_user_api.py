@@ -221,6 +221,23 @@ async def test_profiles(client: httpx2.AsyncClient, people: dict[str, User]) -> 
         assert code(answer) == (400, "BAD_REQUEST")
 
 
+async def test_a_null_says_nothing(client: httpx2.AsyncClient, people: dict[str, User]) -> None:
+    """There are clients of Harbor's that write every field, and null where there is nothing to say."""
+    answer = await client.put(f"{BASE}/{people['alice'].id}", json={**PROFILE, "comment": None}, auth=ALICE)
+    assert answer.status_code == 200
+    assert (await client.get(f"{BASE}/current", auth=ALICE)).json()["comment"] == ""
+    answer = await client.put(f"{BASE}/{people['alice'].id}", json={**PROFILE, "realname": None}, auth=ALICE)
+    assert code(answer) == (400, "BAD_REQUEST"), "a name is needed"
+    new = {"username": "carol", "password": NEW, "email": "carol@example.com", "realname": "C", "comment": None}
+    assert (await client.post(BASE, json=new, auth=ADMIN)).status_code == 201
+    body = {"new_password": "Third-secret-10", "old_password": None}
+    path = f"{BASE}/{people['bob'].id}"
+    assert (await client.put(f"{path}/password", json=body, auth=ADMIN)).status_code == 200
+    assert (await client.put(f"{path}/cli_secret", json={"secret": None}, auth=ADMIN)).json()["secret"]
+    group = {"group_name": "ops", "group_type": 3, "ldap_group_dn": None}
+    assert (await client.post("/api/v2.0/usergroups", json=group, auth=ADMIN)).status_code == 201
+
+
 async def test_a_profile_changes_nothing_else(client: httpx2.AsyncClient, people: dict[str, User]) -> None:
     """Mass assignment: fields that stand beside those of a profile."""
     alice = people["alice"].id

@@ -234,6 +234,8 @@ async def test_settings(opened) -> None:
     ("body", "status"),
     [
         ({"unheard_of": 1}, 400),
+        ({"unheard_of": 1, "oidc_verify_cert": False}, 400),
+        ({"auth_mode": "oidc_auth"}, 400),
         ({}, 400),
         ({"read_only": None}, 400),
         ({"read_only": "perhaps"}, 400),
@@ -255,6 +257,45 @@ async def test_settings_that_make_no_sense(api, body, status: int) -> None:
 async def test_a_part_that_is_wrong_changes_nothing(api) -> None:
     await api.call("PUT", "/configurations", 400, {"banner_message": "hello", "token_expiration": -1})
     assert (await api.get("/configurations"))["banner_message"]["value"] == ""
+
+
+async def test_what_harbors_clients_send_whole_is_taken(api) -> None:
+    """Terraform's provider: names of parts that are not here stand beside what is to be set."""
+    body = {
+        "auth_mode": "db_auth",
+        "email_insecure": False,
+        "email_ssl": False,
+        "oidc_auto_onboard": False,
+        "oidc_verify_cert": False,
+        "scan_all_policy": {"parameter": {}},
+    }
+    await api.call("PUT", "/configurations", 200, {**body, "token_expiration": 20})
+    found = await api.get("/configurations")
+    assert found["token_expiration"]["value"] == 20
+    assert found["auth_mode"] == {"value": "db_auth", "editable": False}
+    assert not {*body} - {"auth_mode"} & {*found}
+    await api.call("PUT", "/configurations", 200, body)
+    assert await api.get("/configurations") == found
+
+
+class Directory:
+    """Declares what is left aside elsewhere."""
+
+    @hookimpl
+    def provide_settings(self):
+        return [
+            Setting(name="auth_mode", type=str, default="ldap_auth", description="How."),
+            Setting(name="ldap_timeout", type=int, default=5, description="Seconds."),
+        ]
+
+
+async def test_what_a_plugin_declares_is_set(opened) -> None:
+    api = await opened(Directory())
+    await api.call("PUT", "/configurations", 200, {"auth_mode": "db_auth", "ldap_timeout": 7, "ldap_url": "x"})
+    found = await api.get("/configurations")
+    assert found["auth_mode"] == {"value": "db_auth", "editable": True}
+    assert found["ldap_timeout"]["value"] == 7
+    assert "ldap_url" not in found
 
 
 async def test_settings_are_for_administrators(as_guest, as_nobody) -> None:

@@ -45,9 +45,9 @@ class GroupSearch(Listing, frozen=True, kw_only=True):
 class UserGroupReq(msgspec.Struct, frozen=True):
     """A group to be made, or its new name. `group_type`: 1 LDAP, 2 HTTP, 3 OIDC and, here alone, 4 local."""
 
-    group_name: str = ""
+    group_name: str | None = ""
     group_type: int = 0
-    ldap_group_dn: str = ""
+    ldap_group_dn: str | None = ""
 
 
 class UserGroup(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,10 +117,10 @@ class GroupRoutes:
 
     async def create_user_group(self, session: Session, body: UserGroupReq) -> Created[None]:
         """Groups of LDAP are known by their DN, the others by their name; only local ones are filled here."""
-        name = body.group_name
-        if not name and body.group_type == Kind.LDAP and (match := _first.match(body.ldap_group_dn)):
+        name, dn = body.group_name or "", body.ldap_group_dn or ""
+        if not name and body.group_type == Kind.LDAP and (match := _first.match(dn)):
             name = match[1].strip()
-        return Created((await self._groups.create(session, body.group_type, name, body.ldap_group_dn)).id)
+        return Created((await self._groups.create(session, body.group_type, name, dn)).id)
 
     async def get_user_group(self, session: Session, group_id: int) -> UserGroup:
         """One group."""
@@ -128,7 +128,7 @@ class GroupRoutes:
 
     async def update_user_group(self, session: Session, group_id: int, body: UserGroupReq) -> None:
         """The name alone is changed, whatever else is sent."""
-        await self._groups.rename(session, await self._groups.with_id(group_id), body.group_name)
+        await self._groups.rename(session, await self._groups.with_id(group_id), body.group_name or "")
 
     async def delete_user_group(self, session: Session, group_id: int) -> None:
         """Whoever had rights through the group has them no more, within seconds."""

@@ -91,17 +91,17 @@ class UserCreationReq(msgspec.Struct, frozen=True):
 
     username: str = ""
     password: str = ""
-    email: str = ""
-    realname: str = ""
-    comment: str = ""
+    email: str | None = ""
+    realname: str | None = ""
+    comment: str | None = ""
 
 
 class UserProfile(msgspec.Struct, frozen=True):
     """What users say of themselves."""
 
-    email: str = ""
-    realname: str = ""
-    comment: str = ""
+    email: str | None = ""
+    realname: str | None = ""
+    comment: str | None = ""
 
 
 class UserSysAdminFlag(msgspec.Struct, frozen=True):
@@ -114,13 +114,13 @@ class PasswordReq(msgspec.Struct, frozen=True):
     """The body of a change of password."""
 
     new_password: str
-    old_password: str = ""
+    old_password: str | None = ""
 
 
 class CliSecretReq(msgspec.Struct, frozen=True):
     """A CLI secret; an empty one is made up and shown in the answer."""
 
-    secret: str = ""
+    secret: str | None = ""
 
 
 class CliSecretResp(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -203,14 +203,15 @@ class UserRoutes:
             if not self._stores().registration():
                 await session.require(CREATE)
             check_origin(request, self._registry.config.server.external_url)
-        check_profile(body.email, body.realname, body.comment)
+        email, realname, comment = _said(body)
+        check_profile(email, realname, comment)
         user = await self._users.create(
             session,
             body.username,
             body.password,
-            email=body.email,
-            realname=body.realname,
-            comment=body.comment,
+            email=email,
+            realname=realname,
+            comment=comment,
             registers=registers,
         )
         return Created(user.id)
@@ -237,9 +238,8 @@ class UserRoutes:
             require_all_rights(session)
         else:
             require_peer(session, user)
-        await self._users.set_profile(
-            session, user, email=body.email, realname=body.realname, comment=body.comment, own=own
-        )
+        email, realname, comment = _said(body)
+        await self._users.set_profile(session, user, email=email, realname=realname, comment=comment, own=own)
 
     async def delete_user(self, session: Session, user_id: int) -> None:
         """Administrators delete users; never themselves, and never the first administrator."""
@@ -296,7 +296,7 @@ class UserRoutes:
     async def _prove(self, session: Session, user: User, body: PasswordReq) -> None:
         """Check the old password as a sign-in does: counted, and slowed for whoever guesses."""
         try:
-            proven = await self._registry.signin.password(user.name, body.old_password, session.address)
+            proven = await self._registry.signin.password(user.name, body.old_password or "", session.address)
         except Unauthorized:
             proven = None
         if proven is None or proven.identity.subject != user.subject or CREDENTIAL in proven.identity.attributes:
@@ -305,6 +305,11 @@ class UserRoutes:
         if body.new_password == body.old_password:
             message = "the new password is the same as the old one; choose another one"
             raise PasswordRefused(message)
+
+
+def _said(body: UserCreationReq | UserProfile) -> tuple[str, str, str]:
+    """Address, name and comment; there are clients of Harbor's that write null where nothing is to be said."""
+    return body.email or "", body.realname or "", body.comment or ""
 
 
 def response(user: User, *, by_other_means: bool = False) -> UserResp:

@@ -32,6 +32,7 @@ from corereg import (
     tables,
 )
 from corereg_management import documents
+from corereg_management.configurations import AUTH_MODE, LOCAL, taken
 from corereg_management.documents import rfc3339
 from corereg_management.job_documents import node_document
 from corereg_management.switches import BANNER, READ_ONLY
@@ -238,19 +239,24 @@ class SystemRoutes:
     def _shown(self) -> dict[str, documents.SettingValue]:
         settings = self._registry.settings
         editable = not settings.fixed
-        return {
+        return {AUTH_MODE: documents.SettingValue(LOCAL, editable=False)} | {
             name: documents.SettingValue(settings.get(name), editable)
             for name, setting in sorted(settings.declared.items())
             if not setting.secret
         }
 
     async def update_configurations(self, session: Session, body: dict[str, Any]) -> None:
-        """A flat object of settings to be changed, all of them or none; a null leaves one as it is."""
+        """A flat object of settings to be changed, all of them or none; a null leaves one as it is.
+
+        Harbor's names that no plugin declares are left aside: its clients send them with every change.
+        """
         values = {name: value for name, value in body.items() if value is not None}
         if not values:
             message = 'send a JSON object of settings, such as {"read_only": true}'
             raise BadRequest(message)
-        await session.change_settings(values)
+        values = taken(self._registry, values)
+        if values:
+            await session.change_settings(values)
 
 
 def external_url(registry: Registry, request: Request) -> str:
