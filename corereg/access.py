@@ -103,6 +103,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     `source` names the plugin that vouched for the identity. `attributes` belongs to plugins.
     `limits` are for credentials that stand for less than their owner (a scoped token): whatever plugins grant, nothing
     beyond these is left of it. None is no limit.
+    `expires_at`, in microseconds since 1970, is when the credentials end by themselves; a bearer token that is got with
+    them ends no later. None is never.
     """
 
     name: str
@@ -113,6 +115,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     source: str = ""
     attributes: Mapping[str, Any] = {}
     limits: tuple[Grant, ...] | None = None
+    expires_at: int | None = None
 
     @property
     def anonymous(self) -> bool:

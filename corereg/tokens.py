@@ -28,6 +28,8 @@ ALGORITHM = "ES256"
 LONGEST = 16 * 1024
 """Characters of a token we are ready to look at."""
 MOST_SCOPES = 64
+SECOND = 1_000_000
+"""Microseconds."""
 WORDS = {"pull", "push", "delete"}
 
 
@@ -151,16 +153,21 @@ class Tokens:
             return True  # no key will help
 
     def mint(self, identity: Identity, access: Sequence[Access], serial: int) -> Minted:
-        """A token for `identity` that carries `access`."""
+        """A token for `identity` that carries `access`, and ends with the credentials that proved who that is."""
         if self._current is None:
             message = "there is no signing key"
             raise RuntimeError(message)
         issued = int(time.time())
+        lifetime, expires = self.lifetime, issued + self.lifetime
+        if identity.expires_at is not None:
+            end = identity.expires_at // SECOND
+            lifetime = max(0, min(lifetime, end - issued))
+            expires = min(expires, end - self.leeway)  # which `verify` adds again
         claims = {
             "iss": self.issuer,
             "sub": "" if identity.anonymous else identity.name,
             "aud": self.service,
-            "exp": issued + self.lifetime,
+            "exp": expires,
             "nbf": issued - 1,
             "iat": issued,
             "jti": secrets.token_hex(16),
@@ -177,7 +184,7 @@ class Tokens:
         }
         header = {"typ": "JWT", "alg": ALGORITHM, "kid": self._current.id}
         token = jwt.encode(header, claims, self._current.private, algorithms=[ALGORITHM])
-        return Minted(token, issued, self.lifetime)
+        return Minted(token, issued, lifetime)
 
     def verify(self, token: str) -> Claims:
         """The token's claims; TokenInvalid when it is not ours, not for us, or not of this time."""

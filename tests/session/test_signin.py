@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from corereg import DatabaseError, Identity, Registry, Unauthorized, asgi, hooki
 from corereg.config import SigninConfig
 from corereg.testing.client import AppTransport
 from corereg.testing.registry import People, Person, scratch
+from corereg.tokens import SigningKey, TokenInvalid, Tokens
 
 pytestmark = pytest.mark.anyio
 
@@ -174,3 +176,17 @@ async def test_a_change_of_rights_costs_no_other_check_of_the_password(tmp_path:
         crowd["alice"].disabled = True
         with pytest.raises(Unauthorized):
             await signed_in(revoke=False)
+
+
+@pytest.mark.parametrize("left", [-600, 300, 1_000_000])
+def test_a_bearer_token_ends_with_the_credentials_it_was_got_with(left: int) -> None:
+    tokens = Tokens(issuer="here", service="registry", lifetime=1800, leeway=60)
+    tokens.use([SigningKey.generate()])
+    ends = int(time.time()) + left
+    minted = tokens.mint(Identity(name="alice", subject="user:2", expires_at=ends * 1_000_000), [], 0)
+    assert minted.lifetime == max(0, min(ends - minted.issued, 1800))
+    if left < 0:
+        with pytest.raises(TokenInvalid, match="it has expired"):
+            tokens.verify(minted.token)
+    else:
+        assert tokens.verify(minted.token).expires + 60 == min(ends, minted.issued + 1800 + 60), "with the leeway"

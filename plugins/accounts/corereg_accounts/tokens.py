@@ -129,7 +129,10 @@ class Tokens:
             raise Unauthorized(message)
         await self._used(token, address)
         return msgspec.structs.replace(
-            user.identity(**{CREDENTIAL: TOKEN}), groups=(token.subject,), limits=limits_of(token.scopes)
+            user.identity(**{CREDENTIAL: TOKEN}),
+            groups=(token.subject,),
+            limits=limits_of(token.scopes),
+            expires_at=token.expires_at,
         )
 
     async def still(self, identity: Identity, user: User) -> Identity:

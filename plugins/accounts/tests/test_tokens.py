@@ -11,7 +11,7 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
-from corereg import EVERYTHING, Grant, Identity, Registry, Unauthorized, asgi, hookimpl
+from corereg import EVERYTHING, Grant, Identity, Registry, Unauthorized, asgi, hookimpl, now
 from corereg.testing.client import AppTransport
 from corereg_accounts.schema import tokens as table
 from corereg_accounts.scopes import limit_of
@@ -164,6 +164,22 @@ async def test_an_expired_token(client: httpx2.AsyncClient, people: dict[str, Us
     assert answer.status_code == 401
     assert "has expired" in answer.json()["errors"][0]["message"]
     assert "expired" not in (await client.get(CURRENT, auth=("bob", text))).text
+
+
+async def test_a_sign_in_with_a_token_knows_when_that_ends(
+    client: httpx2.AsyncClient, people: dict[str, User], registry: Registry
+) -> None:
+    made_here = await made(client, duration=1)
+    identity = (await registry.signin.password("alice", made_here["token"], None)).identity
+    ((expires_at,),) = await registry.database.rows(sa.select(table.c.expires_at))
+    assert identity.expires_at == expires_at
+    answer = await client.get("/service/token", auth=("alice", made_here["token"]))
+    assert answer.json()["expires_in"] == registry.config.tokens.lifetime
+    async with registry.database.transaction() as tx:
+        await tx.execute(sa.update(table).values(expires_at=now() + 300_000_000))
+    registry.signin._known.clear()
+    answer = await client.get("/service/token", auth=("alice", made_here["token"]))
+    assert 0 < answer.json()["expires_in"] <= 300
 
 
 async def test_when_and_from_where_it_was_used(
