@@ -135,6 +135,7 @@ async def test_a_programming_error_ends_as_an_error_with_its_name(
 @pytest.mark.usefixtures("every_database")
 async def test_a_task_fails_in_words_that_no_database_holds(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, "corereg.runner")  # pytest cannot pass half a character on either
+
     async def work(task: Task) -> None:
         await task.progress("a\0b\ud800", 1)
         task.log("c\0d\ud800")
