@@ -98,7 +98,8 @@ class Registry:
             lifetime=config.tokens.lifetime,
             leeway=config.tokens.leeway,
         )
-        self.catalog = Catalog(self.database, kept=max(0, config.gc.kept - config.gc.grace))
+        kept, grace = config.gc.kept, config.gc.grace
+        self.catalog = Catalog(self.database, kept=max(0, kept - grace), grace=grace)
         self.uploads = Uploads(
             self.database,
             self.storage,

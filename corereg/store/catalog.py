@@ -141,7 +141,12 @@ USE_MANIFEST = Query(
 )
 USE_PUT = Query(
     sa.update(manifests)
-    .where(manifests.c.repository_id == bindparam("repository"), manifests.c.digest == bindparam("digest_"))
+    .where(
+        manifests.c.repository_id == bindparam("repository"),
+        manifests.c.digest == bindparam("digest_"),
+        manifests.c.created_at < bindparam("old"),
+        manifests.c.used_at < bindparam("old"),
+    )
     .values(used_at=_later(manifests.c.used_at))
 )
 USE_MEMBERS = Query(
@@ -265,10 +270,13 @@ DELETE_LINK = Query(
 class Catalog:
     """The rows of one registry's repositories."""
 
-    def __init__(self, database: Database, *, kept: int = 0) -> None:
-        """`kept`: seconds that the blobs of something deleted stay beyond the collector's grace."""
+    def __init__(self, database: Database, *, kept: int = 0, grace: int = 0) -> None:
+        """`kept`: seconds that the blobs of something deleted stay beyond `grace`, those that the collector leaves to
+        what was used.
+        """
         self.database = database
         self._kept = kept * 1_000_000
+        self._grace = grace * 1_000_000
         insert = database.insert
         self._insert_repository = Query(
             insert(repositories)
@@ -494,7 +502,9 @@ class Catalog:
             at=at,
         )
         if not new:
-            await tx.execute(USE_PUT, repository=repository_id, digest_=str(digest), at=at)
+            # Its row holds its bytes: it is written again only when that may matter to the collector.
+            old = at - self._grace // 2
+            await tx.execute(USE_PUT, repository=repository_id, digest_=str(digest), at=at, old=old)
         else:
             members = [(each.digest, "blob") for each in manifest.blobs]
             members += [(each.digest, "manifest") for each in manifest.children]

@@ -73,6 +73,8 @@ def plain(text: str) -> str:
 
     For what is told of something that went wrong, and has to be written down whatever it holds.
     """
+    if text.isascii() and "\0" not in text:  # nearly always, and on every change
+        return text
     return text.replace("\0", "").encode(errors="replace").decode()
 
 
@@ -255,10 +257,11 @@ def inside(tx: Transaction) -> Generator[None]:
 @contextmanager
 def only_transaction(database: Database) -> Generator[None]:
     """Around a transaction: another one of the same database inside it would wait for itself for ever."""
-    if in_transaction(database):
+    mine = _mine(database)
+    if _open.get() == mine:
         message = "a transaction is open in this task already; use it instead of opening another"
         raise RuntimeError(message)
-    token = _open.set(_mine(database))
+    token = _open.set(mine)
     begun = time.perf_counter()
     try:
         if database.tracer.on:

@@ -391,10 +391,12 @@ def _parameters(happening: Happening, count: int) -> dict[str, Any]:
 
 def _encoded(details: Mapping[str, Any]) -> str:
     """As JSON, without what a reader could not keep in turn."""
-    with suppress(UnicodeEncodeError):  # half a character
+    try:
         text = _details.encode(details).decode()
-        if "\\u0000" not in text:
-            return text
+    except UnicodeEncodeError:  # half a character
+        text = "\\u0000"
+    if "\\u0000" not in text:
+        return text
     return _details.encode(_plain(msgspec.to_builtins(details, str_keys=True))).decode()
 
 
