@@ -30,7 +30,7 @@ from corereg.store.database import DatabaseError, Row, now
 from corereg.store.schema import Schema, blob_links, blobs, manifest_members, manifests, repositories, tags, uploads
 from corereg.store.scopes import among
 from corereg.store.storage import BLOBS, KeyMissing, Stat, StorageError
-from corereg.store.uploads import ENDED
+from corereg.store.upload_rows import ENDED
 from corereg.store.work import Work
 
 Mend = Callable[[], Awaitable[list[str]]]

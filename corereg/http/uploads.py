@@ -16,7 +16,7 @@ from corereg.session import Session
 from corereg.store.catalog import StoredBlob
 from corereg.store.database import DatabaseError
 from corereg.store.storage import StorageError
-from corereg.store.uploads import Upload
+from corereg.store.upload_rows import Upload
 
 _content_range = re.compile(r"(?:bytes[ =])?([0-9]{1,19})-([0-9]{1,19})(?:/(?:[0-9]{1,19}|\*))?\Z")
 

@@ -13,7 +13,7 @@ from corereg.session.door import Door
 from corereg.store.catalog import StoredBlob
 from corereg.store.condemned import digest_of
 from corereg.store.storage import StorageError
-from corereg.store.uploads import Upload
+from corereg.store.upload_rows import Upload
 
 
 class Transfers(Door):

@@ -34,7 +34,7 @@ from corereg.session import Collected, CollectOptions
 from corereg.store.condemned import LEASE
 from corereg.store.condemned import digest_of as digest_of_key
 from corereg.store.schema import blob_links, blobs, condemned, uploads
-from corereg.store.uploads import Committed
+from corereg.store.upload_rows import Committed
 from corereg.store.work import Silent
 from corereg.testing.registry import scratch
 

@@ -20,7 +20,8 @@ from corereg.oci.errors import BlobUploadUnknown, DigestInvalid, RangeInvalid, S
 from corereg.store import uploads as module
 from corereg.store.database import DatabaseUnavailable
 from corereg.store.schema import uploads as table
-from corereg.store.uploads import Purged, Upload, Uploads
+from corereg.store.upload_rows import Purged, Upload
+from corereg.store.uploads import Uploads
 from corereg.testing.registry import scratch
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("every_database")]
